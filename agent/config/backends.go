@@ -1,0 +1,216 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// TLS is how a server proves who it is, and the node to it.
+type TLS struct {
+	CA   Secret `yaml:"ca"`   // PEM, in place of the system's authorities
+	Cert Secret `yaml:"cert"` // PEM, the client's chain
+	Key  Secret `yaml:"key"`  // PEM
+}
+
+func (t TLS) secrets() []Secret { return []Secret{t.CA, t.Cert, t.Key} }
+
+func (t TLS) validate() error {
+	if t.Cert.Set() != t.Key.Set() {
+		return errors.New("cert and key: only one of the two is set")
+	}
+	return nil
+}
+
+// Source is one source of truth. Exactly one kind is set.
+type Source struct {
+	File *FileSource `yaml:"file"`
+	HTTP *HTTPSource `yaml:"http"`
+}
+
+// Validate wants exactly one kind.
+func (s *Source) Validate() error { return one("source", s.File != nil, s.HTTP != nil) }
+
+// FileSource is a document on a disk beside the node, or a folder of them,
+// which are merged in the order of their names.
+type FileSource struct {
+	Path     string `yaml:"path"`
+	Optional bool   `yaml:"optional"` // absent is fine
+}
+
+// Validate wants a path.
+func (f *FileSource) Validate() error { return path("path", f.Path) }
+
+// HTTPSource is a document that a server has.
+type HTTPSource struct {
+	URL      string   `yaml:"url"`
+	Optional bool     `yaml:"optional"` // absent is fine, and down is after Timeout
+	Timeout  Duration `yaml:"timeout"`  // of one request; 10 s
+	Bearer   Secret   `yaml:"bearer"`   // RFC 6750
+	TLS
+}
+
+// Validate wants a URL that keeps the token to itself.
+func (h *HTTPSource) Validate() error {
+	if h.Bearer.Set() && clear(h.URL) {
+		return errors.New("bearer: would travel in the clear (use https)")
+	}
+	return errors.Join(httpURL("url", h.URL), h.TLS.validate())
+}
+
+// Registry is the inventory. At most one kind is set; none is fine.
+type Registry struct {
+	File     *FileRegistry `yaml:"file"`
+	Etcd     *EtcdRegistry `yaml:"etcd"`
+	Required bool          `yaml:"required"` // without it the node is degraded
+}
+
+// Set tells whether there is a registry.
+func (r Registry) Set() bool { return r.File != nil || r.Etcd != nil }
+
+// Validate wants one kind at most.
+func (r *Registry) Validate() error {
+	if r.File == nil && r.Etcd == nil && !r.Required {
+		return nil
+	}
+	return one("registry", r.File != nil, r.Etcd != nil)
+}
+
+// FileRegistry is a folder with one JSON file for each node.
+type FileRegistry struct {
+	Path string `yaml:"path"`
+}
+
+// Validate wants a path.
+func (f *FileRegistry) Validate() error { return path("path", f.Path) }
+
+// EtcdRegistry is etcd, version 3.4 or later.
+type EtcdRegistry struct {
+	Endpoints []string `yaml:"endpoints"`
+	Prefix    string   `yaml:"prefix"` // of all keys; /bootagent
+	TTL       Duration `yaml:"ttl"`    // how long a dead node stays; 30 s
+	User      string   `yaml:"user"`
+	Password  Secret   `yaml:"password"`
+	TLS
+}
+
+// Validate wants endpoints of one kind.
+func (e *EtcdRegistry) Validate() error {
+	errs := []error{e.TLS.validate()}
+	if len(e.Endpoints) == 0 {
+		errs = append(errs, errors.New("endpoints: none"))
+	}
+	for _, endpoint := range e.Endpoints {
+		errs = append(errs, httpURL("endpoints", endpoint))
+		if e.Password.Set() && clear(endpoint) {
+			errs = append(errs, errors.New("password: would travel in the clear (use https)"))
+		}
+	}
+	if e.Prefix != "" && !strings.HasPrefix(e.Prefix, "/") {
+		errs = append(errs, fmt.Errorf("prefix: %q does not begin with a slash", e.Prefix))
+	}
+	return errors.Join(errs...)
+}
+
+// Sink is where logs go. Exactly one kind is set.
+type Sink struct {
+	File          *FileSink      `yaml:"file"`
+	JournalUpload *JournalUpload `yaml:"journal_upload"`
+}
+
+// Validate wants exactly one kind.
+func (s *Sink) Validate() error { return one("log sink", s.File != nil, s.JournalUpload != nil) }
+
+// FileSink appends JSON lines to a file.
+type FileSink struct {
+	Path string `yaml:"path"`
+}
+
+// Validate wants a path.
+func (f *FileSink) Validate() error { return path("path", f.Path) }
+
+// JournalUpload sends entries as systemd-journal-remote takes them.
+type JournalUpload struct {
+	URL    string `yaml:"url"` // without /upload
+	Bearer Secret `yaml:"bearer"`
+	TLS
+}
+
+// Validate wants a URL that keeps the token to itself.
+func (j *JournalUpload) Validate() error {
+	if j.Bearer.Set() && clear(j.URL) {
+		return errors.New("bearer: would travel in the clear (use https)")
+	}
+	return errors.Join(httpURL("url", j.URL), j.TLS.validate())
+}
+
+// Agent is what a document may set of the configuration: where the node
+// belongs, never where its truth comes from, who it is, or how strictly it is
+// checked.
+type Agent struct {
+	Node     *AgentNode `yaml:"node"`
+	Registry *Registry  `yaml:"registry"`
+	Logs     []Sink     `yaml:"logs"`
+}
+
+// AgentNode is what a document may set of a node.
+type AgentNode struct {
+	Name string `yaml:"name"`
+}
+
+// With is c with what the document set of it.
+func (c Config) With(a Agent) Config {
+	if a.Node != nil {
+		c.Node.Name = a.Node.Name
+	}
+	if a.Registry != nil {
+		c.Registry = *a.Registry
+	}
+	if a.Logs != nil {
+		c.Logs = a.Logs
+	}
+	return c
+}
+
+// AgentSecrets lists the credentials that the resident needs, by name: those
+// of the registry and the log sinks.
+func (c Config) AgentSecrets() []string {
+	var secrets []Secret
+	if e := c.Registry.Etcd; e != nil {
+		secrets = append(secrets, append(e.secrets(), e.Password)...)
+	}
+	for _, sink := range c.Logs {
+		if j := sink.JournalUpload; j != nil {
+			secrets = append(secrets, append(j.secrets(), j.Bearer)...)
+		}
+	}
+	var names []string
+	for _, s := range secrets {
+		if s.Credential != "" {
+			names = append(names, s.Credential)
+		}
+	}
+	return names
+}
+
+// one wants exactly one of the kinds to be set.
+func one(what string, set ...bool) error {
+	n := 0
+	for _, is := range set {
+		if is {
+			n++
+		}
+	}
+	if n != 1 {
+		return fmt.Errorf("%s: %d kinds where one is wanted", what, n)
+	}
+	return nil
+}
+
+func path(key, path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%s: an absolute path is wanted", key)
+	}
+	return nil
+}
