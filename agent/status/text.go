@@ -1,0 +1,111 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Text writes a status for people: the state first, then why, then the rest.
+// It is plain text, the same on a terminal, in a pipe and in a browser.
+func Text(w io.Writer, s Status) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	head(table, s)
+	node(table, s.Node)
+	config(table, s.Config)
+	for _, c := range s.Checks {
+		fmt.Fprintf(table, "check\t%s\t%s\t%s\n", c.Name, c.Verdict, c.Message)
+	}
+	if r := s.Registry; r != nil {
+		fmt.Fprintf(table, "registry\t%s\t%s\t%s\n", r.Backend, r.State, join(r.Key, r.Error))
+	}
+	for _, l := range s.Logs {
+		fmt.Fprintf(table, "logs\t%s\t%d shipped\t%s\n", l.Sink, l.Shipped, troubles(l))
+	}
+	Steps(table, s.Steps)
+	return table.Flush()
+}
+
+// head is the state, and everything that keeps it from being better.
+func head(w io.Writer, s Status) {
+	fmt.Fprintf(w, "%s\t%s\n", s.State, s.Error)
+	for _, c := range s.Conditions {
+		if !c.Status && c.Message != s.Error {
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", c.Type, c.Reason, c.Message)
+		}
+	}
+}
+
+func node(w io.Writer, n Node) {
+	fmt.Fprintf(w, "node\t%s\n", join(n.Name, n.ID, n.Role, n.Hostname, strings.Join(n.Addresses, " ")))
+	if n.ImageID+n.ImageVersion != "" {
+		fmt.Fprintf(w, "image\t%s\n", join(n.ImageID, n.ImageVersion))
+	}
+}
+
+func config(w io.Writer, c *Config) {
+	if c == nil {
+		return
+	}
+	fmt.Fprintf(w, "config\t%s\n", short(c.Digest))
+	for _, s := range c.Sources {
+		fmt.Fprintf(w, "  source\t%s\t%d keys\t%s\t%s\n", s.Source, s.Keys, seconds(s.Duration), s.Missing)
+	}
+}
+
+// Steps writes the steps of a boot as lines of a table.
+func Steps(w io.Writer, steps []Step) {
+	for _, s := range steps {
+		fmt.Fprintf(w, "step\t%s\t%s\t%s\t%s\n", s.Name, s.State, duration(s), s.Error)
+	}
+}
+
+func duration(s Step) string {
+	switch {
+	case s.State == StepPending:
+		return "-"
+	case s.State == StepRunning:
+		return "for " + seconds(time.Since(s.Started).Seconds())
+	}
+	return seconds(s.Duration)
+}
+
+func troubles(l Sink) string {
+	var list []string
+	if l.Lost > 0 {
+		list = append(list, fmt.Sprintf("%d lost", l.Lost))
+	}
+	if l.Rejected > 0 {
+		list = append(list, fmt.Sprintf("%d rejected", l.Rejected))
+	}
+	if l.Lag > 0 {
+		list = append(list, seconds(l.Lag)+" behind")
+	}
+	return join(append(list, l.LastError)...)
+}
+
+// seconds shows a duration with as many digits as are worth reading.
+func seconds(s float64) string {
+	if s < 1 {
+		return fmt.Sprintf("%.1f ms", s*1000)
+	}
+	return fmt.Sprintf("%.1f s", s)
+}
+
+func join(words ...string) string {
+	var kept []string
+	for _, w := range words {
+		if w != "" {
+			kept = append(kept, w)
+		}
+	}
+	return strings.Join(kept, ", ")
+}
+
+// short is the beginning of a digest, enough to compare by eye.
+func short(digest string) string {
+	const most = len("sha256:") + 12
+	return digest[:min(len(digest), most)]
+}
