@@ -45,9 +45,9 @@ func (f *FileSource) Validate() error { return path("path", f.Path) }
 // HTTPSource is a document that a server has.
 type HTTPSource struct {
 	URL      string   `yaml:"url"`
-	Optional bool     `yaml:"optional"` // absent is fine, and down is after Timeout
-	Timeout  Duration `yaml:"timeout"`  // of one request; 10 s
-	Bearer   Secret   `yaml:"bearer"`   // RFC 6750
+	Optional bool     `yaml:"optional"`                 // absent is fine, and down is after Timeout
+	Timeout  Duration `yaml:"timeout" json:",omitzero"` // of one request; 10 s
+	Bearer   Secret   `yaml:"bearer"`                   // RFC 6750
 	TLS
 }
 
@@ -88,8 +88,8 @@ func (f *FileRegistry) Validate() error { return path("path", f.Path) }
 // EtcdRegistry is etcd, version 3.4 or later.
 type EtcdRegistry struct {
 	Endpoints []string `yaml:"endpoints"`
-	Prefix    string   `yaml:"prefix"` // of all keys; /bootagent
-	TTL       Duration `yaml:"ttl"`    // how long a dead node stays; 30 s
+	Prefix    string   `yaml:"prefix"`               // of all keys; /bootagent
+	TTL       Duration `yaml:"ttl" json:",omitzero"` // how long a dead node stays; 30 s
 	User      string   `yaml:"user"`
 	Password  Secret   `yaml:"password"`
 	TLS
@@ -108,7 +108,7 @@ func (e *EtcdRegistry) Validate() error {
 		}
 	}
 	if e.Prefix != "" && !strings.HasPrefix(e.Prefix, "/") {
-		errs = append(errs, fmt.Errorf("prefix: %q does not begin with a slash", e.Prefix))
+		errs = append(errs, errors.New("prefix: does not begin with a slash"))
 	}
 	return errors.Join(errs...)
 }

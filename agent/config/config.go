@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -73,13 +74,13 @@ func Default() Config {
 // Validate checks what no single key can know.
 func (c *Config) Validate() error {
 	var errs []error
-	for key, path := range map[string]string{
-		"output.directory":   c.Output.Directory,
-		"output.credentials": c.Output.Credentials,
-		"status.socket":      c.Status.Socket,
+	for _, place := range []struct{ key, path string }{
+		{"output.directory", c.Output.Directory},
+		{"output.credentials", c.Output.Credentials},
+		{"status.socket", cmp.Or(c.Status.Socket, "/")},
 	} {
-		if path != "" && (!filepath.IsAbs(path) || filepath.Clean(path) != path) {
-			errs = append(errs, fmt.Errorf("%s: %q is not an absolute, clean path", key, path))
+		if !filepath.IsAbs(place.path) || filepath.Clean(place.path) != place.path {
+			errs = append(errs, fmt.Errorf("%s: %q is not an absolute, clean path", place.key, place.path))
 		}
 	}
 	if strings.Contains(c.Node.ID, "${ordinal}") || strings.Contains(c.Node.Role, "${ordinal}") {

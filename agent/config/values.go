@@ -38,11 +38,14 @@ type Duration time.Duration
 func (d *Duration) UnmarshalText(text []byte) error {
 	span, err := time.ParseDuration(string(text))
 	if err != nil || span <= 0 {
-		return fmt.Errorf("time span %q: want a number with a unit, as in 90s or 2m", text)
+		return errors.New("time span: want a number with a unit, as in 90s or 2m")
 	}
 	*d = Duration(span)
 	return nil
 }
+
+// MarshalText is the form that UnmarshalText takes.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
 // FileMode is a file's permissions.
 type FileMode fs.FileMode
@@ -52,7 +55,7 @@ type FileMode fs.FileMode
 func (m *FileMode) UnmarshalText(text []byte) error {
 	mode, err := strconv.ParseUint(string(text), 8, 32)
 	if err != nil || mode > 0o777 {
-		return fmt.Errorf(`mode %q: want octal permissions, as in "0640"`, text)
+		return errors.New(`mode: want octal permissions, as in "0640"`)
 	}
 	*m = FileMode(mode)
 	return nil
@@ -69,7 +72,7 @@ func httpURL(key, text string) error {
 	case u.User != nil:
 		return fmt.Errorf("%s: a user or password in it (secrets are never written inline)", key)
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return fmt.Errorf("%s: %q is not an http or https URL", key, text)
+		return fmt.Errorf("%s: not an http or https URL", key)
 	}
 	return nil
 }

@@ -32,8 +32,8 @@ type EnvValue string
 func (v *EnvValue) UnmarshalText(text []byte) error {
 	value := string(text)
 	switch {
-	case !utf8.ValidString(value):
-		return errors.New("environment value: not UTF-8, which systemd would drop")
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, isNonCharacter):
+		return errors.New("environment value: not UTF-8, or a noncharacter: systemd would not read the file")
 	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' || r == 0x7f }):
 		return errors.New("environment value: a control character, which systemd would drop")
 	case len(value) > maxEnvValue:
@@ -121,11 +121,15 @@ func (a *Account) UnmarshalText(text []byte) error {
 	name := string(text)
 	const word = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 	if name == "" || len(name) > 32 || strings.Trim(name, word) != "" {
-		return fmt.Errorf("account %s: want a name or a number", quote(name))
+		return errors.New("account: want a name or a number")
 	}
 	*a = Account(name)
 	return nil
 }
+
+// isNonCharacter tells of the code points that are valid UTF-8 to Go but not to
+// systemd, see unichar_is_valid in its source.
+func isNonCharacter(r rune) bool { return r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }
 

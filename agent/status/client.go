@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 )
@@ -39,9 +38,6 @@ func (c Client) Ask(ctx context.Context) (Status, error) {
 		} else if err != nil {
 			return Status{}, err
 		}
-		if !strings.HasPrefix(receipt.Key, bootID()) {
-			return Status{}, fmt.Errorf("%w: the one in %s is of another boot", ErrNoReceipt, directory)
-		}
 		return receipt.alone(noAnswer), nil
 	}
 	return Status{}, fmt.Errorf("%w (%v)", ErrNoReceipt, noAnswer)
@@ -56,15 +52,6 @@ func (r *Receipt) alone(noAnswer error) Status {
 		s.Conditions = append(s.Conditions, Condition{Type: "Agent", Reason: "Silent", Message: noAnswer.Error()})
 	}
 	return s
-}
-
-// bootID is the kernel's, as receipts have it.
-func bootID() string {
-	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "unknown"
-	}
-	return strings.ReplaceAll(strings.TrimSpace(string(text)), "-", "")
 }
 
 // Status asks for the status. The error says that there was no answer.

@@ -17,7 +17,9 @@ import (
 type decoder struct {
 	file  string
 	depth int
-	errs  Errors
+
+	faults int    // how many there were
+	errs   Errors // the first of them
 }
 
 func (d *decoder) pos(n *yaml.Node) Pos {
@@ -25,7 +27,13 @@ func (d *decoder) pos(n *yaml.Node) Pos {
 }
 
 func (d *decoder) errorf(n *yaml.Node, format string, args ...any) {
-	d.errs = append(d.errs, At(d.pos(n), fmt.Errorf(format, args...)))
+	d.add(At(d.pos(n), fmt.Errorf(format, args...)))
+}
+
+func (d *decoder) add(err error) {
+	if d.faults++; len(d.errs) < maxErrors {
+		d.errs = append(d.errs, err)
+	}
 }
 
 // report adds the errors of a value's own code.
@@ -34,7 +42,7 @@ func (d *decoder) report(n *yaml.Node, err error) {
 		if !isLocated(e) {
 			e = At(d.pos(n), e)
 		}
-		d.errs = append(d.errs, e)
+		d.add(e)
 	}
 }
 
@@ -47,7 +55,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value) {
 	if d.depth++; d.depth > maxDepth {
 		d.errorf(n, "nested deeper than %d levels", maxDepth)
 	} else if d.plain(n) {
-		faults := len(d.errs)
+		faults := d.faults
 		d.kind(n, v)
 		d.validate(n, v, faults)
 	}
@@ -68,7 +76,7 @@ func (d *decoder) plain(n *yaml.Node) bool {
 }
 
 func (d *decoder) validate(n *yaml.Node, v reflect.Value, faults int) {
-	if len(d.errs) > faults || !v.CanAddr() {
+	if d.faults > faults || !v.CanAddr() {
 		return
 	}
 	if val, ok := v.Addr().Interface().(Validator); ok {
@@ -131,7 +139,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value) {
 			d.value(value, field)
 			return
 		}
-		d.errorf(key, "unknown key %q (known: %s)", clip(key.Value), known(fields))
+		d.errorf(key, "unknown key%s (known: %s)", named(key, value), known(fields))
 	})
 }
 
@@ -151,6 +159,15 @@ func fieldsOf(v reflect.Value) map[string]reflect.Value {
 	return fields
 }
 
+// named quotes a key, but not the lone word in {word}: who wrote that may have
+// meant a value that begins with a brace, and such a value may be a secret.
+func named(key, value *yaml.Node) string {
+	if value.Tag == "!!null" && value.Value == "" {
+		return ""
+	}
+	return fmt.Sprintf(" %q", clip(key.Value))
+}
+
 func known(fields map[string]reflect.Value) string {
 	keys := make([]string, 0, len(fields))
 	for key := range fields {
@@ -166,9 +183,9 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value) {
 	}
 	d.pairs(n, func(key, value *yaml.Node) {
 		name := reflect.New(v.Type().Key()).Elem()
-		faults := len(d.errs)
+		faults := d.faults
 		d.kind(key, name)
-		if len(d.errs) > faults {
+		if d.faults > faults {
 			return
 		}
 		element := reflect.New(v.Type().Elem()).Elem()
@@ -265,9 +282,11 @@ func (d *decoder) free(n *yaml.Node, v reflect.Value) {
 	default:
 		value = d.freeScalar(n)
 	}
-	if value != nil {
-		v.Set(reflect.ValueOf(value))
+	if value == nil {
+		v.SetZero()
+		return
 	}
+	v.Set(reflect.ValueOf(value))
 }
 
 func into[T any](d *decoder, n *yaml.Node) T {
@@ -298,10 +317,12 @@ func (d *decoder) freeScalar(n *yaml.Node) any {
 	return value
 }
 
+// parseFloat refuses whole numbers, too: one that is no int64 would lose
+// digits.
 func parseFloat(s string) (float64, error) {
 	f, err := strconv.ParseFloat(s, 64)
-	if err == nil && (math.IsInf(f, 0) || math.IsNaN(f)) {
-		err = errors.New("not finite")
+	if err == nil && (math.IsInf(f, 0) || math.IsNaN(f) || !strings.ContainsAny(s, ".eE")) {
+		err = errors.New("not finite, or too long")
 	}
 	return f, err
 }

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -16,6 +17,9 @@ import (
 // maxDepth bounds how deep a text may nest: recursion over a text that the
 // network sent must end.
 const maxDepth = 64
+
+// maxErrors bounds what is remembered of a text that is all faults.
+const maxErrors = 100
 
 // parse returns the one value of a text as a tree of nodes; nil if the text
 // is empty.
@@ -32,8 +36,11 @@ func parse(name string, text []byte) (*yaml.Node, error) {
 		return nil, syntaxError(name, err)
 	}
 	var second yaml.Node
-	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, At(Pos{name, max(second.Line, 1), 1}, errors.New("a second document (only one is read)"))
+	switch err := dec.Decode(&second); {
+	case err == nil:
+		return nil, At(Pos{name, second.Line, second.Column}, errors.New("a second document (only one is read)"))
+	case !errors.Is(err, io.EOF):
+		return nil, syntaxError(name, err)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" && root.Value == "" {
@@ -43,9 +50,13 @@ func parse(name string, text []byte) (*yaml.Node, error) {
 }
 
 // syntaxError gives the parser's complaint the form of ours. The parser
-// quotes no more than a character of the text.
+// quotes nothing of the text but the name of an alias, which is a value that
+// nobody put in quotes: *secret.
 func syntaxError(name string, err error) error {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	if strings.HasPrefix(msg, "unknown anchor ") {
+		msg = "an alias without its anchor (a text that begins with * needs quotes)"
+	}
 	pos := Pos{File: name, Line: 1, Column: 1}
 	if m := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(msg); m != nil {
 		pos.Line, _ = strconv.Atoi(m[1])
@@ -56,10 +67,11 @@ func syntaxError(name string, err error) error {
 
 // parseJSON reads a text that is JSON. YAML parsers take most of JSON but
 // not all: a character beyond the BMP, which JSON may write as two \u
-// escapes, is an error to them.
+// escapes, is an error to them. What is not UTF-8 is left to them: package
+// json would take it, and change it.
 func parseJSON(text []byte) (*yaml.Node, bool) {
 	trimmed := bytes.TrimLeft(text, " \t\r\n")
-	if len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(text) {
+	if len(trimmed) == 0 || trimmed[0] != '{' || !utf8.Valid(text) || !json.Valid(text) {
 		return nil, false
 	}
 	p := jsonParser{dec: json.NewDecoder(bytes.NewReader(text)), text: text}
@@ -71,8 +83,8 @@ type jsonParser struct {
 	dec  *json.Decoder
 	text []byte
 
-	// How far lines were counted.
-	offset, line, start int
+	// How far lines were counted, and the characters of the last of them.
+	offset, line, column int
 }
 
 // value reads the next value. The text was found valid before, so that no
@@ -112,9 +124,12 @@ func (p *jsonParser) node() *yaml.Node {
 		next++
 	}
 	for ; p.offset < next; p.offset++ {
-		if p.text[p.offset] == '\n' {
-			p.line, p.start = p.line+1, p.offset+1
+		switch c := p.text[p.offset]; {
+		case c == '\n':
+			p.line, p.column = p.line+1, 0
+		case utf8.RuneStart(c):
+			p.column++
 		}
 	}
-	return &yaml.Node{Kind: yaml.ScalarNode, Line: p.line + 1, Column: next - p.start + 1}
+	return &yaml.Node{Kind: yaml.ScalarNode, Line: p.line + 1, Column: p.column + 1}
 }

@@ -21,7 +21,7 @@ import (
 // Pos, learns from it where its mapping begins.
 type Pos struct {
 	File         string
-	Line, Column int // from 1
+	Line, Column int // from 1; columns count characters
 }
 
 // String is FILE:LINE:COLUMN, as compilers print it.
@@ -50,7 +50,8 @@ type located struct {
 func (l *located) Error() string { return l.pos.String() + ": " + l.err.Error() }
 func (l *located) Unwrap() error { return l.err }
 
-// Errors are all faults of a text, in its order.
+// Errors are the faults of a text, in its order: all of them, or the first
+// hundred.
 type Errors []error
 
 // Error is the first fault, and how many follow it: one line, whatever there

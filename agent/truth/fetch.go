@@ -47,17 +47,18 @@ func Fetch(ctx context.Context, sources []Wanted, links *Links, waiting func(sou
 func (w Wanted) fetch(ctx context.Context, retry Retry) (Answer, error) {
 	start := time.Now()
 	answer := Answer{Source: w.String()}
+	timed := ctx
 	if w.Optional {
-		timed, cancel := context.WithTimeout(ctx, w.Timeout)
+		var cancel context.CancelFunc
+		timed, cancel = context.WithTimeout(ctx, w.Timeout)
 		defer cancel()
-		ctx = timed
 	}
-	err := retry.Do(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(timed, func(ctx context.Context) (err error) {
 		answer.Layers, err = w.Fetch(ctx)
 		return err
 	})
 	answer.Duration = time.Since(start)
-	if err != nil && w.Optional && forgiven(err) {
+	if err != nil && w.Optional && forgiven(err) && ctx.Err() == nil { // when ctx ends, all of it does
 		answer.Missing, err = err, nil
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,26 +74,33 @@ func (l *Links) Close() error {
 
 // Dial connects as [net.Dialer] does. A connection, or a look-up of a name,
 // that was begun before the network changed is begun again: it may wait for
-// an answer to packets that went nowhere.
+// an answer to packets that went nowhere. It is given a little more time to
+// end first, and more each time, so that it does end where changes are many.
 func (l *Links) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	for {
+	for patience := settle; ; patience = min(2*patience, longestPatience) {
 		changed := l.Changed()
 		attempt, cancel := context.WithCancel(ctx)
 		again := make(chan bool, 1)
 		go func() {
-			select {
-			case <-changed:
-				cancel()
-				again <- true
-			case <-attempt.Done():
-				again <- false
-			}
+			again <- outdated(attempt, changed, patience)
+			cancel()
 		}()
 		conn, err := new(net.Dialer).DialContext(attempt, network, address)
 		cancel()
-		if err == nil || !<-again || ctx.Err() != nil {
+		if outdated := <-again; err == nil || !outdated || ctx.Err() != nil {
 			return conn, err
 		}
-		wait(ctx, nil, settle)
+	}
+}
+
+// outdated waits for the end of an attempt, or for a change and then not much
+// longer. It tells whether there was a change.
+func outdated(attempt context.Context, changed <-chan struct{}, patience time.Duration) bool {
+	select {
+	case <-attempt.Done():
+		return false
+	case <-changed:
+		wait(attempt, nil, patience)
+		return true
 	}
 }

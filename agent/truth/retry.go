@@ -15,6 +15,8 @@ const (
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
 	settle       = 20 * time.Millisecond // after a change of the links, which come in bursts
+
+	longestPatience = 400 * time.Millisecond // with an attempt to connect, after a change
 )
 
 // Retry tries something until it is done, final, or out of time.
@@ -37,7 +39,8 @@ type Retry struct {
 // more than that a deadline passed.
 func (r Retry) Do(ctx context.Context, try func(context.Context) error) error {
 	var last error
-	for bound := firstPause; ; bound = min(2*bound, cmp.Or(r.Longest, longestPause)) {
+	longest := cmp.Or(r.Longest, longestPause)
+	for bound := min(firstPause, longest); ; bound = min(2*bound, longest) {
 		changed := r.Links.Changed()
 		err := try(ctx)
 		if err == nil || errors.Is(err, ErrAbsent) || errors.Is(err, ErrFinal) {
@@ -46,13 +49,17 @@ func (r Retry) Do(ctx context.Context, try func(context.Context) error) error {
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() == nil {
+			if r.Waiting != nil {
+				r.Waiting(err)
+			}
+			wait(ctx, changed, delay(err, bound))
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return fmt.Errorf("%w (gave up at the deadline)", last)
+		} else if ctx.Err() != nil {
+			return fmt.Errorf("%w (interrupted)", last)
 		}
-		if r.Waiting != nil {
-			r.Waiting(err)
-		}
-		wait(ctx, changed, delay(err, bound))
 	}
 }
 

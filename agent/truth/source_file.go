@@ -1,6 +1,7 @@
 package truth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/bootagent/bootagent/agent/document"
+	"golang.org/x/sys/unix"
 )
 
 // File is a document in a file, or a folder of documents: those whose names
@@ -31,11 +33,17 @@ func (f File) Fetch(context.Context) ([]document.Layer, error) {
 	}
 	var layers []document.Layer
 	for _, path := range paths {
-		layer, err := readLayer(path)
-		if err != nil {
+		content, err := readText(path)
+		if err != nil && path != f.Path { // its folder is there, and names it
+			return nil, final{fmt.Errorf("%s: %v", filepath.Base(path), err)}
+		} else if err != nil {
 			return nil, err
 		}
-		layers = append(layers, layer)
+		doc, err := document.Parse(path, content)
+		if err != nil {
+			return nil, final{err}
+		}
+		layers = append(layers, document.Layer{Source: "file " + path, Document: doc})
 	}
 	return layers, nil
 }
@@ -65,21 +73,22 @@ func (f File) paths() ([]string, error) {
 	return paths, nil
 }
 
-func readLayer(path string) (document.Layer, error) {
-	file, err := os.Open(path)
+// readText reads one file, as far as a document may be long. To open a FIFO it
+// would wait for ever, were it not told otherwise.
+func readText(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return document.Layer{}, fileError(err)
+		return nil, fileError(err)
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, final{cmp.Or(err, errors.New("not a regular file"))}
+	}
 	content, err := io.ReadAll(io.LimitReader(file, document.MaxSize+1))
 	if err != nil {
-		return document.Layer{}, fileError(err)
+		return nil, fileError(err)
 	}
-	doc, err := document.Parse(path, content)
-	if err != nil {
-		return document.Layer{}, final{err}
-	}
-	return document.Layer{Source: "file " + path, Document: doc}, nil
+	return content, nil
 }
 
 // fileError leaves out the path, which the source's name has.

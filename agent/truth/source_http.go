@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bootagent/bootagent/agent/document"
@@ -19,7 +20,7 @@ import (
 const (
 	maxRedirects  = 5
 	maxHeader     = 64 << 10
-	maxRetryAfter = 5 * time.Minute
+	maxRetryAfter = 300 // seconds
 	httpTimeout   = 10 * time.Second
 )
 
@@ -69,7 +70,7 @@ func (h HTTP) Fetch(ctx context.Context) ([]document.Layer, error) {
 		return nil, transportError(err, timeout)
 	}
 	defer response.Body.Close()
-	return h.read(response)
+	return h.read(response, timeout)
 }
 
 func (h HTTP) request(ctx context.Context) (*http.Request, error) {
@@ -108,8 +109,10 @@ func (h HTTP) client() (*http.Client, error) {
 }
 
 // redirect follows within bounds. What proves who the node is stays with the
-// host that it was meant for, and nothing goes from TLS to clear text.
+// host that it was meant for, and nothing goes from TLS to clear text. Nor is
+// anybody told, as the Referer, a URL whose query may be secret.
 func (h HTTP) redirect(next *http.Request, via []*http.Request) error {
+	next.Header.Del("Referer")
 	secret := h.Bearer != nil || h.TLS != nil
 	switch {
 	case len(via) > maxRedirects:
@@ -123,10 +126,10 @@ func (h HTTP) redirect(next *http.Request, via []*http.Request) error {
 }
 
 // read judges the answer by its status (RFC 9110, section 15).
-func (h HTTP) read(response *http.Response) ([]document.Layer, error) {
+func (h HTTP) read(response *http.Response, timeout time.Duration) ([]document.Layer, error) {
 	switch code := response.StatusCode; {
 	case code == http.StatusOK:
-		return h.parse(response.Body)
+		return h.parse(response.Body, timeout)
 	case code == http.StatusNoContent, code == http.StatusNotFound, code == http.StatusGone:
 		return nil, fmt.Errorf("%w (%s)", ErrAbsent, status(code))
 	case code == http.StatusUnauthorized, code == http.StatusForbidden,
@@ -138,9 +141,11 @@ func (h HTTP) read(response *http.Response) ([]document.Layer, error) {
 	}
 }
 
-func (h HTTP) parse(body io.Reader) ([]document.Layer, error) {
+func (h HTTP) parse(body io.Reader, timeout time.Duration) ([]document.Layer, error) {
 	content, err := io.ReadAll(io.LimitReader(body, document.MaxSize+1))
-	if err != nil {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("no more than %d bytes of an answer within %v", len(content), timeout)
+	} else if err != nil {
 		return nil, fmt.Errorf("answer broke off after %d bytes", len(content))
 	}
 	doc, err := document.Parse("document", content)
@@ -151,7 +156,7 @@ func (h HTTP) parse(body io.Reader) ([]document.Layer, error) {
 }
 
 func status(code int) string {
-	return strconv.Itoa(code) + " " + http.StatusText(code)
+	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
 }
 
 // retryAfter heeds the server's wish (RFC 9110, section 10.2.3), in seconds;
@@ -161,11 +166,12 @@ func retryAfter(err error, header http.Header) error {
 	if convErr != nil || seconds <= 0 {
 		return err
 	}
-	return after{err, min(time.Duration(seconds)*time.Second, maxRetryAfter)}
+	return after{err, time.Duration(min(seconds, maxRetryAfter)) * time.Second}
 }
 
 // transportError leaves out the method and URL, which the source's name has,
-// and says what a deadline was waiting for.
+// and what was sent that is not HTTP, which may be a document. It says what a
+// deadline was waiting for.
 func transportError(err error, timeout time.Duration) error {
 	if urlErr, ok := errors.AsType[*url.Error](err); ok {
 		err = urlErr.Err
@@ -175,13 +181,11 @@ func transportError(err error, timeout time.Duration) error {
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %v", timeout)
-	case isCertificate(err):
-		return fmt.Errorf("tls: %v", err)
+	case strings.Contains(err.Error(), "malformed"): // net/http has no type for it
+		return errors.New("answer is not HTTP")
+	}
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("tls: %v", certificate.Err)
 	}
 	return err
-}
-
-func isCertificate(err error) bool {
-	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
-	return ok
 }

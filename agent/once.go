@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bootagent/bootagent/agent/facts"
+	"github.com/bootagent/bootagent/agent/output"
+	"github.com/bootagent/bootagent/agent/status"
+	"github.com/bootagent/bootagent/systemd"
+)
+
+// runDirectory is where the receipt goes when the output directory will not
+// do: the node must be able to say so.
+const runDirectory = "/run/bootagent"
+
+// begin prepares a boot: which boot of the node is this, was it done before,
+// what is left of an earlier one.
+func (a *Agent) begin(ctx context.Context) (*boot, error) {
+	key, err := a.onceKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &boot{
+		Agent:  a,
+		key:    key,
+		config: a.Config,
+		target: output.Target{
+			Directory: a.Config.Output.Directory, Credentials: a.Config.Output.Credentials,
+			Baked: filepath.Join(a.root(), bakedCredentials), Progress: a.point,
+		},
+		recorder: &recorder{log: a.Log, directory: receiptDirectory(a.Config.Output.Directory), point: a.point, started: time.Now()},
+	}
+	if b.done() {
+		return b, b.repair()
+	}
+	b.clear()
+	b.receipt = status.Receipt{
+		Version: 1, Agent: a.Version, Key: key, State: status.Booting, Started: b.started,
+		Node: status.Node{Addresses: []string{}}, Credentials: b.ours,
+	}
+	for _, name := range []string{"identify", "check", "fetch", "claim", "write"} {
+		b.receipt.Steps = append(b.receipt.Steps, status.Step{Name: name, State: status.StepPending})
+	}
+	a.Notify.Extend(time.Duration(b.config.Boot.Deadline) + 10*time.Second)
+	return b, b.makeDirectory()
+}
+
+// onceKey tells this boot from every other: the kernel's boot id, and when
+// PID 1 began its work, which a soft-reboot does anew. Only root may ask for
+// that; for others the boot id must do.
+func (a *Agent) onceKey(ctx context.Context) (string, error) {
+	f, err := facts.Read(a.root())
+	if err != nil {
+		return "", err
+	}
+	if os.Geteuid() != 0 {
+		return f.BootID, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	usec, err := systemd.UserspaceStart(ctx)
+	if err != nil {
+		return "", err
+	}
+	if usec == "" {
+		return f.BootID, nil
+	}
+	return f.BootID + "." + usec, nil
+}
+
+// done tells whether this boot has published its configuration. Nothing else
+// decides that: a receipt may be older than what happened.
+func (b *boot) done() bool { return b.key != "" && b.target.Committed() == b.key }
+
+// repair finishes the receipt of a boot that was done, and killed before it
+// could say so.
+func (b *boot) repair() error {
+	old, err := status.ReadReceipt(b.directory)
+	if err != nil || old.State == status.Done {
+		return nil
+	}
+	old.State, old.Error = status.Done, ""
+	for i := range old.Steps {
+		old.Steps[i].State, old.Steps[i].Error = status.StepDone, ""
+	}
+	return old.Write(b.directory)
+}
+
+// clear withdraws what an earlier boot published, or an earlier attempt at
+// this one began to. Where its credentials are is in its receipt.
+func (b *boot) clear() {
+	if output.Volatile(b.config.Output.Directory) != nil {
+		return // nothing of ours is there
+	}
+	if old, err := status.ReadReceipt(b.directory); err == nil {
+		b.ours = old.Credentials
+	}
+	b.target.Withdraw(b.ours)
+}
+
+// makeDirectory makes the folder for the receipt, which is the output
+// directory unless that is on a disk. The check says so in its turn.
+func (b *boot) makeDirectory() error {
+	if b.directory == "" {
+		return nil
+	}
+	if err := os.Mkdir(b.directory, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("output directory: %v", err)
+	}
+	return nil
+}
+
+// receiptDirectory is the folder of the receipt: the output directory, or the
+// usual place where that is on a disk, or none.
+func receiptDirectory(directory string) string {
+	for _, dir := range []string{directory, runDirectory} {
+		if output.Volatile(dir) == nil {
+			return dir
+		}
+	}
+	return ""
+}
