@@ -21,7 +21,8 @@ import (
 const bakedCredentials = "/etc/credstore"
 
 // Boot boots the node. If this boot of it was done before, it does nothing.
-// After an error nothing is published, and the receipt says why.
+// After an error nothing is published; the receipt says why, and so did the
+// log: whoever reads the journal gets it as an entry with all its fields.
 func (a *Agent) Boot(ctx context.Context) error {
 	b, err := a.begin(ctx)
 	if err != nil || b.done() {

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ func (r *resident) Status() status.Status {
 		s.Registry = &registry
 	}
 	s.Conditions = r.conditions(s)
-	s.State = r.stateOf(s.Conditions)
+	s.State = r.stateOf(s)
 	return s
 }
 
@@ -124,11 +125,7 @@ func (r *resident) rotation() status.Condition {
 func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // stateOf is the state in one word: the worst that is true.
-func (r *resident) stateOf(conditions []status.Condition) status.State {
-	bad := map[string]bool{}
-	for _, c := range conditions {
-		bad[c.Type] = !c.Status
-	}
+func (r *resident) stateOf(s status.Status) status.State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -138,10 +135,18 @@ func (r *resident) stateOf(conditions []status.Condition) status.State {
 		return status.Leaving
 	case !r.online:
 		return status.Booting
-	case bad["LogsDelivered"], bad["Registered"] && (r.config.Registry.Required || r.receipt.Node.Name != ""):
+	case r.misses(s.Registry), slices.ContainsFunc(s.Logs, func(l status.Sink) bool { return l.LastError != "" }):
 		return status.Degraded
 	}
 	return status.Ready
+}
+
+// misses tells whether the node depends on a registry that does not have it:
+// because that is required, or because the node lives under a name. An agent
+// that has only just begun to ask misses nothing yet.
+func (r *resident) misses(registry *status.Registry) bool {
+	needed := r.config.Registry.Required || r.receipt.Node.Name != ""
+	return registry != nil && needed && registry.State != "registered" && registry.Error != ""
 }
 
 // inventoryState is what the registry is to know.

@@ -89,14 +89,15 @@ func (r *recorder) waiting(source string, err error) {
 	_ = r.saveLocked() // the boot itself is what matters; its end is written again
 }
 
-// end writes down how the boot ended, and returns why it failed. A receipt
-// that cannot be written does not undo what is published.
+// end writes down how the boot ended, logs it, and returns why it failed. A
+// receipt that cannot be written does not undo what is published.
 func (r *recorder) end(state status.State, cause error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.receipt.State = state
 	if cause != nil {
 		r.receipt.Error = cause.Error()
+		r.log.WithField("message_id", messageBootFailed).WithError(cause).Error("boot failed")
 	} else {
 		r.log.WithFields(logrus.Fields{
 			"message_id": messageBootDone, "duration_usec": time.Since(r.started).Microseconds(),

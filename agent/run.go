@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -20,12 +21,17 @@ type Place struct {
 	Unit      string         // its own unit's name; empty: it is in none
 	Online    bool           // it is in rotation from the start: nobody will say so
 
+	// ExitWhenFailed ends Run with an error if the boot failed, as soon as the
+	// reason was shipped, for a unit that then does something to the node.
+	ExitWhenFailed bool
+
 	// Own are the agent's own log entries, shipped where there is no journal;
 	// nil: the journal is shipped.
 	Own *journal.Ring
 }
 
-// Run is the resident. It ends some time after ctx does, when it has left.
+// Run is the resident. It ends some time after ctx does, when it has left. The
+// error says that it did not begin, or see Place.ExitWhenFailed.
 func (a *Agent) Run(ctx context.Context, place Place) error {
 	r, err := a.adopt(place)
 	if err != nil {
@@ -40,11 +46,11 @@ func (a *Agent) Run(ctx context.Context, place Place) error {
 	a.Notify.Ready()
 	r.announce()
 
-	<-ctx.Done()
+	err = r.stay(ctx)
 	r.leave(work)
 	stop()
 	tasks.Wait()
-	return nil
+	return err
 }
 
 // resident is the resident at work. What it knows of the boot does not change.
@@ -64,6 +70,16 @@ type resident struct {
 	leaving bool
 	since   map[string]status.Condition // when conditions changed last
 	state   status.State                // as announced last
+}
+
+// stay waits until it is time to leave.
+func (r *resident) stay(ctx context.Context) error {
+	if r.place.ExitWhenFailed && r.receipt.State == status.Failed {
+		r.drain(ctx, quietTime, failedTime)
+		return fmt.Errorf("boot failed: %s", r.receipt.Error)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // ship brings the journal of this boot to every sink, from its first entry or

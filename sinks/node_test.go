@@ -63,7 +63,7 @@ func shipNode(t *testing.T, url, cursorFile string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := s.Drain(ctx, time.Second); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: %+v", err, s.Stats())
 	}
 	if stats := s.Stats(); stats.Lost+stats.Rejected != 0 || stats.Lag != 0 {
 		t.Errorf("%+v", stats)

@@ -1,10 +1,13 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 )
@@ -35,28 +38,45 @@ func UserspaceStart(ctx context.Context) (string, error) {
 
 // Jobs are what the manager is about to do.
 type Jobs struct {
-	Own      string // the kind of this service's own job, empty if it has none: stop, restart
-	Stopping int    // how many other units are being stopped at this moment
+	Restarts bool // this service is stopped in order to be started again
+	Stopping int  // how many other units are being stopped at this moment
 }
 
-// Manager is a connection to the system's manager over the system bus.
+// ErrNoBus says that the system bus does not serve this process. That is so
+// where it does not run, and for a dynamic user under a dbus-daemon before 1.15.
+var ErrNoBus = errors.New("system bus not available")
+
+// busTime bounds a call over the bus.
+const busTime = time.Second
+
+// Manager is a connection to the system's manager over the system bus. A nil
+// one has no bus.
 type Manager struct {
-	conn *dbus.Conn
-	unit string
+	conn  *dbus.Conn
+	unit  string
+	close context.CancelFunc
 }
 
 // Connect opens the system bus; unit is this service's own name.
 func Connect(ctx context.Context, unit string) (*Manager, error) {
+	ctx, cancel := context.WithCancel(ctx) // the connection ends with it
+	late := time.AfterFunc(busTime, cancel)
 	conn, err := dbus.NewSystemConnectionContext(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("system bus: %v", err)
+	if err != nil || !late.Stop() {
+		cancel()
+		return nil, fmt.Errorf("%w: %v", ErrNoBus, cmp.Or(err, context.DeadlineExceeded))
 	}
-	return &Manager{conn: conn, unit: unit}, nil
+	return &Manager{conn: conn, unit: unit, close: cancel}, nil
 }
 
 // Jobs asks for them. Units that wait for this one, because they are ordered
 // to stop after it, are not among those being stopped.
 func (m *Manager) Jobs(ctx context.Context) (Jobs, error) {
+	if m == nil {
+		return Jobs{}, ErrNoBus
+	}
+	ctx, cancel := context.WithTimeout(ctx, busTime)
+	defer cancel()
 	list, err := m.conn.ListJobsContext(ctx)
 	if err != nil {
 		return Jobs{}, fmt.Errorf("system bus: %v", err)
@@ -65,7 +85,7 @@ func (m *Manager) Jobs(ctx context.Context) (Jobs, error) {
 	for _, job := range list {
 		switch {
 		case job.Unit == m.unit:
-			jobs.Own = job.JobType
+			jobs.Restarts = job.JobType == "restart" || job.JobType == "try-restart"
 		case job.JobType == "stop" && job.Status == "running":
 			jobs.Stopping++
 		}
@@ -74,4 +94,9 @@ func (m *Manager) Jobs(ctx context.Context) (Jobs, error) {
 }
 
 // Close closes the connection.
-func (m *Manager) Close() { m.conn.Close() }
+func (m *Manager) Close() {
+	if m != nil {
+		m.conn.Close()
+		m.close()
+	}
+}

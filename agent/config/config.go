@@ -86,10 +86,11 @@ func (c *Config) Validate() error {
 	if strings.Contains(c.Node.ID, "${ordinal}") || strings.Contains(c.Node.Role, "${ordinal}") {
 		errs = append(errs, errors.New("node: only the name may have an ${ordinal}: it is claimed for an identity"))
 	}
-	return errors.Join(append(errs, c.Naming())...)
+	return errors.Join(errs...)
 }
 
-// Naming tells whether the name can be had from the registry.
+// Naming tells whether the name can be had from the registry. Each may come
+// from another text than the other, so that it is asked when all were read.
 func (c *Config) Naming() error {
 	if strings.Contains(c.Node.Name, "${ordinal}") && !c.Registry.Set() {
 		return errors.New("node.name: an ${ordinal} is claimed from a registry, and there is none (add registry:)")

@@ -38,7 +38,10 @@ func (c *Config) Expand(f facts.Facts) error {
 	if c.Node.Name, err = facts.Expand(c.Node.Name, name); err != nil {
 		errs = append(errs, fmt.Errorf("node.name: %v", err))
 	}
-	return errors.Join(append(errs, c.Node.plain())...)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return c.Node.plain()
 }
 
 type template struct {

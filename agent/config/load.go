@@ -24,37 +24,53 @@ func Files() []string {
 // Load reads the configuration. That there is none at all is an error: a node
 // that does nothing must be meant to.
 func Load(o Origin) (Config, error) {
-	c := Default()
-	found := 0
 	words := commandLine(o.CommandLine)
-	files := o.Files
-	if path := words["bootagent.config"]; path != "" {
-		files = append(files[:len(files):len(files)], path)
-	}
-	for _, path := range files {
-		text, err := readConfig(path)
-		if errors.Is(err, os.ErrNotExist) && path != words["bootagent.config"] {
+	c, found := Default(), 0
+	for _, t := range o.texts(words["bootagent.config"]) {
+		content, err := t.read()
+		if t.optional && errors.Is(err, os.ErrNotExist) {
 			continue
 		} else if err != nil {
-			return Config{}, fmt.Errorf("configuration %s: %v", path, errnoOf(err))
+			return Config{}, fmt.Errorf("configuration %s: %v", t.name, errnoOf(err))
 		}
-		if err := Decode(path, text, &c); err != nil {
+		if err := Decode(t.name, content, &c); err != nil {
 			return Config{}, err
 		}
 		found++
 	}
-	if o.Credentials != nil {
-		if text, err := o.Credentials("bootagent.config"); err == nil {
-			if err := Decode("credential bootagent.config", text, &c); err != nil {
-				return Config{}, err
-			}
-			found++
-		}
-	}
 	if found == 0 {
-		return Config{}, fmt.Errorf("no configuration: %s: not there (write it, or name one by --config)", strings.Join(files, ", "))
+		return Config{}, fmt.Errorf("no configuration: %s: not there (write it, or name one by --config)", strings.Join(o.Files, ", "))
 	}
-	return c, c.override(words)
+	if err := c.override(words); err != nil {
+		return Config{}, err
+	}
+	if err := c.Naming(); err != nil {
+		return Config{}, fmt.Errorf("configuration: %v", err)
+	}
+	return c, nil
+}
+
+// text is one of the texts that a configuration is laid together from.
+type text struct {
+	name     string
+	read     func() ([]byte, error)
+	optional bool
+}
+
+// texts lists them, weakest first. What the command line names must be there.
+func (o Origin) texts(named string) []text {
+	var list []text
+	for _, path := range o.Files {
+		list = append(list, text{path, func() ([]byte, error) { return readConfig(path) }, true})
+	}
+	if o.Credentials != nil {
+		const name = "bootagent.config"
+		list = append(list, text{"credential " + name, func() ([]byte, error) { return o.Credentials(name) }, true})
+	}
+	if named != "" {
+		list = append(list, text{named, func() ([]byte, error) { return readConfig(named) }, false})
+	}
+	return list
 }
 
 func readConfig(path string) ([]byte, error) {

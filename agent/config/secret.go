@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // maxSecret bounds what is read for a secret: systemd takes 1 MB of
@@ -49,8 +50,8 @@ func (s *Secret) Validate() error {
 	switch {
 	case places != 1:
 		return errors.New("one of credential, file and env is wanted")
-	case s.Credential != "" && filepath.Base(s.Credential) != s.Credential:
-		return errors.New("credential: a name without slashes is wanted")
+	case strings.Contains(s.Credential, "/") || strings.HasPrefix(s.Credential, "."):
+		return errors.New("credential: a name is wanted, no slash in it and no dot first")
 	case s.File != "" && !filepath.IsAbs(s.File):
 		return errors.New("file: an absolute path is wanted")
 	}
@@ -108,7 +109,7 @@ func readBounded(path string) ([]byte, error) {
 	if len(content) > maxSecret {
 		err = fmt.Errorf("larger than %d bytes", maxSecret)
 	}
-	return content, err
+	return content, errnoOf(err)
 }
 
 // errnoOf leaves out the path: who calls names the place already.

@@ -92,9 +92,9 @@ func (n *CredentialName) UnmarshalText(text []byte) error {
 // their like act upon, see systemd.system-credentials(7).
 func systemdCredentials() []string {
 	return []string{
-		"agetty.", "bootagent.", "cryptsetup.", "firstboot.", "fstab.", "getty.", "home.", "import.", "io.systemd.",
+		"agetty.", "bootagent.", "cryptsetup.", "firstboot.", "fsck.", "fstab.", "getty.", "home.", "imds.", "import.", "io.systemd.",
 		"journal.", "login.", "machine.", "mount.", "network.", "passwd.", "quotacheck.", "resolve.", "shell.",
-		"ssh.", "sshd.", "sysctl.", "systemd.", "sysusers.", "tmpfiles.", "tpm2.", "udev.", "userdb.", "vmm.", "vsock.",
+		"ssh.", "sshd.", "sysctl.", "system.", "systemd.", "sysusers.", "tmpfiles.", "tpm2.", "udev.", "userdb.", "vconsole.", "vmm.", "vsock.",
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // staging is where a configuration grows before it is published.
@@ -34,7 +32,11 @@ func (t Target) Committed() string {
 		return ""
 	}
 	defer root.Close()
-	f, err := root.OpenFile(path.Join(configDir, bootFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	name := path.Join(configDir, bootFile)
+	if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	f, err := root.Open(name)
 	if err != nil {
 		return ""
 	}
@@ -76,7 +78,7 @@ func (t Target) publish(tree Tree, key string) error {
 	}
 	t.progress("commit")
 	if err := root.Rename(staging, configDir); err != nil {
-		return fmt.Errorf("config: %v", plain(err))
+		return fmt.Errorf("config: %v", cause(err))
 	}
 	t.progress("committed")
 	return nil
@@ -112,12 +114,23 @@ func (t Target) credentials(root *os.Root, tree Tree) error {
 	if err := root.Mkdir(agentDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return plain(err)
 	}
-	own, err := root.OpenRoot(agentDir)
+	own, err := openAgent(root)
 	if err != nil {
 		return plain(err)
 	}
 	defer own.Close()
 	return t.replace(own, tree.Agent)
+}
+
+// openAgent opens the folder of the resident's credentials. A link in its
+// place is not it, wherever it points.
+func openAgent(root *os.Root) (*os.Root, error) {
+	if info, err := root.Lstat(agentDir); err != nil {
+		return nil, err
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("%s: not a folder", agentDir)
+	}
+	return root.OpenRoot(agentDir)
 }
 
 // openDir opens a folder for confined writing, and makes it if need be.
@@ -139,11 +152,12 @@ func (t Target) replace(root *os.Root, files []File) error {
 		hidden := f
 		hidden.Path = ".bootagent." + f.Path
 		_ = root.Remove(hidden.Path)
-		if err := write(root, hidden); err != nil {
-			return err
+		err := write(root, hidden)
+		if err == nil {
+			err = root.Rename(hidden.Path, f.Path)
 		}
-		if err := root.Rename(hidden.Path, f.Path); err != nil {
-			return fmt.Errorf("credential %s: %v", f.Path, plain(err))
+		if err != nil {
+			return fmt.Errorf("credential %s: %v", f.Path, cause(err))
 		}
 	}
 	return nil
@@ -170,7 +184,7 @@ func stage(root *os.Root, files []File, key string) error {
 			return err
 		}
 		if err := write(dir, f); err != nil {
-			return err
+			return fmt.Errorf("%s: %v", f.Path, cause(err))
 		}
 	}
 	return nil
@@ -181,11 +195,12 @@ func stage(root *os.Root, files []File, key string) error {
 func (t Target) Withdraw(credentials []string) {
 	if root, err := os.OpenRoot(t.Directory); err == nil {
 		defer root.Close()
+		_ = root.RemoveAll(staging + ".old") // of a withdrawal that was killed
 		if root.Rename(configDir, staging+".old") == nil {
 			_ = root.RemoveAll(staging + ".old")
 		}
 		_ = root.RemoveAll(staging)
-		if own, err := root.OpenRoot(agentDir); err == nil {
+		if own, err := openAgent(root); err == nil {
 			defer own.Close()
 			removeAll(own)
 		}

@@ -34,7 +34,7 @@ func mkdirs(root *os.Root, dir string) error {
 func write(root *os.Root, f File) error {
 	file, err := root.OpenFile(f.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return fmt.Errorf("%s: %v", f.Path, plain(err))
+		return err
 	}
 	_, err = file.Write(f.Content)
 	if err == nil && f.Owner+f.Group != "" {
@@ -46,10 +46,7 @@ func write(root *os.Root, f File) error {
 	if closeErr := file.Close(); err == nil {
 		err = closeErr
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %v", f.Path, plain(err))
-	}
-	return nil
+	return err
 }
 
 func chown(file *os.File, f File) error {
@@ -90,11 +87,19 @@ func number(account document.Account, lookup func(string) (string, error)) (int,
 	return strconv.Atoi(id)
 }
 
-// plain leaves out what an error of package os says of calls; the path that
-// matters to users is named by who calls.
+// plain leaves out what an error of package os says of calls.
 func plain(err error) error {
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		return fmt.Errorf("%s: %v", pathErr.Path, pathErr.Err)
+	}
+	return err
+}
+
+// cause leaves out the path, too: the one that matters to users is named by
+// who calls.
+func cause(err error) error {
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
+		return pathErr.Err
 	}
 	if linkErr, ok := errors.AsType[*os.LinkError](err); ok {
 		return linkErr.Err

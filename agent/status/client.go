@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -63,6 +64,8 @@ func (c Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	if err := json.Unmarshal(body, &s); err != nil {
 		return Status{}, fmt.Errorf("agent: answer is not a status: %v", err)
+	} else if s.State == "" {
+		return Status{}, errors.New("agent: answer is not a status: no state in it")
 	}
 	return s, nil
 }
@@ -112,5 +115,8 @@ func noAnswer(err error, socket string) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("%s: %v", socket, op.Err)
 	}
-	return err
+	if request, ok := errors.AsType[*url.Error](err); ok { // its URL is none of anybody's
+		err = request.Err
+	}
+	return fmt.Errorf("%s: %v", socket, err)
 }

@@ -1,12 +1,14 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/bootagent/bootagent/agent/check"
@@ -56,18 +58,20 @@ var ErrNoReceipt = errors.New("no receipt of a boot")
 // ReadReceipt reads the receipt in the output directory. It wraps
 // ErrNoReceipt if there is none.
 func ReadReceipt(directory string) (*Receipt, error) {
-	root, err := os.OpenRoot(directory)
-	if err != nil {
-		return nil, fmt.Errorf("%w in %s", ErrNoReceipt, directory)
+	if directory == "" {
+		return nil, ErrNoReceipt
 	}
-	defer root.Close()
-	f, err := root.OpenFile(receiptFile, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	// An os.Root would follow a link inside the directory, whatever the flags say.
+	f, err := os.OpenFile(filepath.Join(directory, receiptFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w in %s", ErrNoReceipt, directory)
 	} else if err != nil {
 		return nil, fmt.Errorf("receipt: %v", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("receipt: %v", cmp.Or(err, errors.New("not a regular file")))
+	}
 	var r Receipt
 	if err := json.NewDecoder(io.LimitReader(f, maxReceipt)).Decode(&r); err != nil {
 		return nil, fmt.Errorf("receipt: %v", err)
@@ -109,24 +113,30 @@ func (r *Receipt) Write(directory string) error {
 	return nil
 }
 
-// Status is what a receipt alone can tell.
+// Status is what a receipt alone can tell. Its lists are lists, also when the
+// receipt has none.
 func (r *Receipt) Status() Status {
 	s := Status{
-		Version: 1, State: r.State, Error: r.Error, Node: r.Node, Steps: r.Steps, Checks: r.Checks,
-		Config: r.Config, Registry: r.Registry, Logs: []Sink{},
+		Version: 1, State: r.State, Error: r.Error, Node: r.Node, Config: r.Config, Registry: r.Registry,
+		Conditions: []Condition{r.condition()}, Steps: append([]Step{}, r.Steps...),
+		Checks: append([]check.Finding{}, r.Checks...), Logs: []Sink{},
 	}
-	s.Conditions = []Condition{r.condition()}
+	if s.Node.Addresses == nil {
+		s.Node.Addresses = []string{}
+	}
 	return s
 }
 
 // condition is BootDone.
 func (r *Receipt) condition() Condition {
-	c := Condition{Type: "BootDone", Reason: "Done", Status: true, Message: "the configuration is published", Since: r.ended()}
+	c := Condition{Type: "BootDone", Reason: "Unknown", Message: "the receipt does not say", Since: r.ended()}
 	switch r.State {
+	case Done:
+		c.Status, c.Reason, c.Message = true, "Done", "the configuration is published"
 	case Booting:
-		c.Status, c.Reason, c.Message = false, "Running", "the boot is running"
+		c.Reason, c.Message = "Running", "the boot is running"
 	case Failed:
-		c.Status, c.Reason, c.Message = false, "Failed", r.Error
+		c.Reason, c.Message = "Failed", r.Error
 	}
 	return c
 }

@@ -36,7 +36,7 @@ type Agent interface {
 // Server is the endpoint, on a unix socket and on a loopback address.
 type Server struct {
 	Agent   Agent
-	Metrics http.Handler
+	Metrics http.Handler // nil: there are none
 }
 
 // Serve answers on the listeners until ctx ends.
@@ -78,7 +78,9 @@ func (s Server) handler() http.Handler {
 	mux.HandleFunc("GET /receipt", s.receipt)
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", s.health)
-	mux.Handle("GET /metrics", s.Metrics)
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.Metrics)
+	}
 	mux.HandleFunc("POST /online", func(w http.ResponseWriter, r *http.Request) { s.online(w, r, true) })
 	mux.HandleFunc("POST /offline", func(w http.ResponseWriter, r *http.Request) { s.online(w, r, false) })
 	return ownHost(mux)

@@ -6,34 +6,42 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // Text writes a status for people: the state first, then why, then the rest.
 // It is plain text, the same on a terminal, in a pipe and in a browser.
 func Text(w io.Writer, s Status) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	head(table, s)
 	node(table, s.Node)
 	config(table, s.Config)
 	for _, c := range s.Checks {
-		fmt.Fprintf(table, "check\t%s\t%s\t%s\n", c.Name, c.Verdict, c.Message)
+		fmt.Fprintf(table, "check\t%s\t%s\t%s\n", c.Name, c.Verdict, harmless(c.Message))
 	}
 	if r := s.Registry; r != nil {
-		fmt.Fprintf(table, "registry\t%s\t%s\t%s\n", r.Backend, r.State, join(r.Key, r.Error))
+		fmt.Fprintf(table, "registry\t%s\t%s\t%s\n", r.Backend, r.State, join(r.Key, harmless(r.Error)))
 	}
 	for _, l := range s.Logs {
 		fmt.Fprintf(table, "logs\t%s\t%d shipped\t%s\n", l.Sink, l.Shipped, troubles(l))
 	}
 	Steps(table, s.Steps)
-	return table.Flush()
+	_ = table.Flush()
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // head is the state, and everything that keeps it from being better.
 func head(w io.Writer, s Status) {
-	fmt.Fprintf(w, "%s\t%s\n", s.State, s.Error)
+	fmt.Fprintf(w, "%s\t%s\n", s.State, harmless(s.Error))
 	for _, c := range s.Conditions {
 		if !c.Status && c.Message != s.Error {
-			fmt.Fprintf(w, "  %s\t%s\t%s\n", c.Type, c.Reason, c.Message)
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", c.Type, c.Reason, harmless(c.Message))
 		}
 	}
 }
@@ -51,14 +59,14 @@ func config(w io.Writer, c *Config) {
 	}
 	fmt.Fprintf(w, "config\t%s\n", short(c.Digest))
 	for _, s := range c.Sources {
-		fmt.Fprintf(w, "  source\t%s\t%d keys\t%s\t%s\n", s.Source, s.Keys, seconds(s.Duration), s.Missing)
+		fmt.Fprintf(w, "  source\t%s\t%d keys\t%s\t%s\n", s.Source, s.Keys, seconds(s.Duration), harmless(s.Missing))
 	}
 }
 
 // Steps writes the steps of a boot as lines of a table.
 func Steps(w io.Writer, steps []Step) {
 	for _, s := range steps {
-		fmt.Fprintf(w, "step\t%s\t%s\t%s\t%s\n", s.Name, s.State, duration(s), s.Error)
+		fmt.Fprintf(w, "step\t%s\t%s\t%s\t%s\n", s.Name, s.State, duration(s), harmless(s.Error))
 	}
 }
 
@@ -67,7 +75,7 @@ func duration(s Step) string {
 	case s.State == StepPending:
 		return "-"
 	case s.State == StepRunning:
-		return "for " + seconds(time.Since(s.Started).Seconds())
+		return "for " + seconds(max(0, time.Since(s.Started).Seconds())) // a clock may be set back
 	}
 	return seconds(s.Duration)
 }
@@ -83,7 +91,7 @@ func troubles(l Sink) string {
 	if l.Lag > 0 {
 		list = append(list, seconds(l.Lag)+" behind")
 	}
-	return join(append(list, l.LastError)...)
+	return join(append(list, harmless(l.LastError))...)
 }
 
 // seconds shows a duration with as many digits as are worth reading.
@@ -92,6 +100,17 @@ func seconds(s float64) string {
 		return fmt.Sprintf("%.1f ms", s*1000)
 	}
 	return fmt.Sprintf("%.1f s", s)
+}
+
+// harmless is a text that others have a part in, without what would break a
+// table or move a terminal's cursor.
+func harmless(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 func join(words ...string) string {

@@ -47,11 +47,16 @@ func (l *Links) listen() {
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
-		l.mu.Lock()
-		close(l.changed)
-		l.changed = make(chan struct{})
-		l.mu.Unlock()
+		l.tell()
 	}
+}
+
+// tell wakes everybody who waits for a change.
+func (l *Links) tell() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 // Changed returns a channel that is closed at the next change.

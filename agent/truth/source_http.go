@@ -92,37 +92,42 @@ func (h HTTP) request(ctx context.Context) (*http.Request, error) {
 // client is made anew for each request: there are few, and what was read
 // again is then in use.
 func (h HTTP) client() (*http.Client, error) {
+	var protocols http.Protocols // for one request, HTTP/2 is no gain, and hides why TLS was refused
+	protocols.SetHTTP1(true)
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            h.Dial,
-		ForceAttemptHTTP2:      true,
+		Protocols:              &protocols,
 		MaxResponseHeaderBytes: maxHeader,
 	}
+	secret := h.Bearer != nil
 	if h.TLS != nil {
 		config, err := h.TLS()
 		if err != nil {
 			return nil, err
 		}
 		transport.TLSClientConfig = config
+		secret = secret || len(config.Certificates) > 0 || config.GetClientCertificate != nil
 	}
-	return &http.Client{Transport: transport, CheckRedirect: h.redirect}, nil
+	return &http.Client{Transport: transport, CheckRedirect: redirect(secret)}, nil
 }
 
-// redirect follows within bounds. What proves who the node is stays with the
-// host that it was meant for, and nothing goes from TLS to clear text. Nor is
-// anybody told, as the Referer, a URL whose query may be secret.
-func (h HTTP) redirect(next *http.Request, via []*http.Request) error {
-	next.Header.Del("Referer")
-	secret := h.Bearer != nil || h.TLS != nil
-	switch {
-	case len(via) > maxRedirects:
-		return final{fmt.Errorf("more than %d redirects", maxRedirects)}
-	case via[0].URL.Scheme == "https" && next.URL.Scheme != "https":
-		return final{fmt.Errorf("redirect from https to %s", next.URL.Scheme)}
-	case secret && next.URL.Host != via[0].URL.Host:
-		return final{fmt.Errorf("redirect to another host, %s, which is not to see this node's credentials", next.URL.Host)}
+// redirect follows within bounds. What proves who the node is, if it is secret,
+// stays with the host that it was meant for, and nothing goes from TLS to clear
+// text. Nobody is told, as the Referer, a URL whose query may be secret.
+func redirect(secret bool) func(next *http.Request, via []*http.Request) error {
+	return func(next *http.Request, via []*http.Request) error {
+		next.Header.Del("Referer")
+		switch {
+		case len(via) > maxRedirects:
+			return final{fmt.Errorf("more than %d redirects", maxRedirects)}
+		case via[0].URL.Scheme == "https" && next.URL.Scheme != "https":
+			return final{fmt.Errorf("redirect from https to %s", next.URL.Scheme)}
+		case secret && next.URL.Host != via[0].URL.Host:
+			return final{fmt.Errorf("redirect to another host, %s, which is not to see this node's credentials", next.URL.Host)}
+		}
+		return nil
 	}
-	return nil
 }
 
 // read judges the answer by its status (RFC 9110, section 15).
@@ -181,11 +186,14 @@ func transportError(err error, timeout time.Duration) error {
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %v", timeout)
-	case strings.Contains(err.Error(), "malformed"): // net/http has no type for it
-		return errors.New("answer is not HTTP")
+	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "malformed MIME"):
+		return errors.New("answer is not HTTP") // which net/http quotes, and has no type for
 	}
 	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("tls: %v", certificate.Err)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op // without what net/http says around it, now so, now so
 	}
 	return err
 }

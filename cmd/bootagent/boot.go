@@ -19,7 +19,10 @@ Exits 0 when the boot is done, 1 when it failed; the receipt says why.`,
 			if err != nil {
 				return err
 			}
-			return a.Boot(command.Context())
+			if a.Boot(command.Context()) != nil {
+				return exit(exitFailed) // it was logged
+			}
+			return nil
 		}),
 	}
 }

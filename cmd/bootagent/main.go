@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/bootagent/bootagent/systemd"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case silent:
 		return int(code)
+	}
+	if systemd.UnderJournal() {
+		fmt.Fprint(stderr, "<3>") // an error, see sd-daemon(3)
 	}
 	fmt.Fprintln(stderr, "bootagent:", err)
 	if _, ok := errors.AsType[failure](err); ok {

@@ -11,6 +11,12 @@ units="bootagent-boot.service bootagent.socket bootagent.service bootagent-onlin
 # Not ">/dev/null": a tree in the making may have none.
 systemctl=$(command -v systemctl) || exit 0
 
+# Without a user in the image systemd makes up one for each boot, which serves,
+# too, but for what bootagent.sysusers says.
+if sysusers=$(command -v systemd-sysusers); then
+	"$sysusers" bootagent.conf || true
+fi
+
 case "$1:$2" in
 1:* | configure:) first=yes ;;
 configure:*) [ ! -e /run/bootagent.reinstall ] || first=yes ;;

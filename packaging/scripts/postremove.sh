@@ -14,5 +14,9 @@ purge)
 	# An administrator's switch; the configuration itself is dpkg's to remove.
 	rm -f /etc/bootagent/disabled
 	[ ! -d /etc/bootagent ] || rmdir --ignore-fail-on-non-empty /etc/bootagent
+	# It owns no file that outlives a boot.
+	if userdel=$(command -v userdel); then
+		"$userdel" bootagent || true
+	fi
 	;;
 esac

@@ -47,9 +47,10 @@ func start(ctx context.Context, binary string, args []string) (*child, error) {
 
 	started := make(chan error)
 	go func() {
-		// Pdeathsig is sent at the end of the thread that started the child,
-		// so this one must not end first. Never unlocked: it ends right after.
+		// Pdeathsig is sent at the end of the thread that started the child, so
+		// this one must not end first; nor after, as it may have started others.
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		w.Close()
 		started <- err

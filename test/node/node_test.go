@@ -182,6 +182,7 @@ logs:
 func (w world) image(t testing.TB) rig.Image {
 	t.Helper()
 	return rig.Image{
+		Suite:   os.Getenv("BOOTAGENT_RIG_SUITE"),
 		Network: w.network,
 		Debs:    []string{deb(t, "1.0.0", "")},
 		Files: map[string]rig.File{
@@ -219,13 +220,15 @@ func statusOf(t testing.TB, node *rig.Node) status.Status {
 	return s
 }
 
-// awaitState waits until the node says that it is in that state.
+// awaitState waits until the node says that it is in that state; a ready one
+// has to be in the registry, too.
 func awaitState(t testing.TB, node *rig.Node, state status.State) status.Status {
 	t.Helper()
 	var s status.Status
 	rig.Eventually(t, 30*time.Second, "state "+string(state), func() bool {
 		s = statusOf(t, node)
-		return s.State == state
+		registered := s.Registry == nil || s.Registry.State == "registered"
+		return s.State == state && (registered || state != status.Ready)
 	})
 	return s
 }

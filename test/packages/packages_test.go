@@ -157,6 +157,9 @@ func TestDeb(t *testing.T) {
 	node.MustRun("touch", "/etc/bootagent/disabled")
 	node.MustRun("dpkg", "--purge", "bootagent")
 	equal(t, "purged: left", "", leftovers(node))
+	if out, err := node.Run("getent", "passwd", "bootagent"); err == nil {
+		t.Errorf("purged: the user is left: %s", out)
+	}
 }
 
 // leftovers are the files of the root filesystem, by name, that no other

@@ -1,0 +1,96 @@
+package node_test
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bootagent/bootagent/agent/status"
+	"github.com/bootagent/bootagent/agent/truth"
+	"github.com/bootagent/bootagent/test/rig"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// A node that goes down leaves the rotation before its application hears of
+// it, leaves the inventory, and takes everybody's last words along.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	node := rig.Boot(t, w.image(t))
+	s := awaitState(t, node, status.Ready)
+	leaving := watchState(t, w, s.Node.ID, truth.StateLeaving)
+
+	start := time.Now()
+	node.Stop()
+	t.Logf("down after %v", time.Since(start))
+	if left := w.etcd.Get("/bootagent"); len(left) != 0 {
+		t.Errorf("still in etcd: %v", left)
+	}
+	hears := message(t, w, "app hears of the stop")
+	if when := <-leaving; !when.Before(hears) {
+		t.Errorf("leaving in etcd at %v, the application heard of the stop at %v", when, hears)
+	}
+	for _, words := range []string{"app says last words", "loose says last words", "bare says last words"} {
+		message(t, w, words)
+	}
+}
+
+// watchState returns when etcd said that the node is in a state.
+func watchState(t *testing.T, w world, id string, state truth.State) <-chan time.Time {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	watch := w.etcd.Client.Watch(ctx, "/bootagent/nodes/"+id, clientv3.WithCreatedNotify())
+	<-watch // it is there
+	seen := make(chan time.Time, 1)
+	go func() {
+		defer close(seen)
+		for response := range watch {
+			for _, event := range response.Events {
+				var n truth.Node
+				if json.Unmarshal(event.Kv.Value, &n) == nil && n.State == state {
+					seen <- time.Now()
+					return
+				}
+			}
+		}
+	}()
+	return seen
+}
+
+// message is when an entry was written that the log server must have.
+func message(t *testing.T, w world, text string) time.Time {
+	t.Helper()
+	for _, row := range w.logs.Query(`"` + text + `"`) {
+		usec, err := strconv.ParseInt(row["__REALTIME_TIMESTAMP"], 10, 64)
+		if err != nil {
+			at, err := time.Parse(time.RFC3339Nano, row["_time"])
+			if err != nil {
+				t.Fatalf("%v", row)
+			}
+			return at
+		}
+		return time.UnixMicro(usec)
+	}
+	t.Errorf("the log server lacks %q", text)
+	return time.Time{}
+}
+
+// An agent that is stopped alone leaves the inventory, and comes back.
+func TestStopAndStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	node := rig.Boot(t, w.image(t))
+	s := awaitState(t, node, status.Ready)
+	node.MustRun("systemctl", "stop", "bootagent.service")
+	if left := w.etcd.Get("/bootagent/nodes"); len(left) != 0 {
+		t.Errorf("still in etcd: %v", left)
+	}
+	node.MustRun("systemctl", "start", "bootagent.service", "bootagent-online.service")
+	if again := awaitState(t, node, status.Ready); again.Node.Name != s.Node.Name || !strings.HasPrefix(again.Registry.Key, "/bootagent/nodes/") {
+		t.Errorf("came back as %+v", again.Node)
+	}
+}
