@@ -29,8 +29,9 @@ build: ## bin/bootagent, one static file
 demo: build ## the agent on this machine, in a folder of its own
 	bin/bootagent up $(if $(BOOTAGENT_DEMO_EXIT),--exit-when-ready)
 
-demo-node: build ## the agent on a real node: systemd in a container (root)
-	go run ./test/demo
+demo-node: ## the agent on a real node: systemd in a container (root)
+	@go test -c -o bin/demo-node ./test/demo
+	@cd test/demo && BOOTAGENT_RIG=1 BOOTAGENT_DEMO=1 ../../bin/demo-node -test.run '^TestDemo$$'
 
 test: test-deps ## everything that is quick; the rig too, where there is root
 	go vet ./...

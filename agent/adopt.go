@@ -36,8 +36,8 @@ func (a *Agent) adopt(place Place) (*resident, error) {
 	}
 	r.metrics = newMetrics(r)
 	r.openSinks()
-	if err := r.openRegistry(); err != nil {
-		return nil, err
+	if r.config.Registry.Set() && r.receipt.Node.ID != "" {
+		r.holder = newHolder(r)
 	}
 	r.online = place.Online && r.receipt.State == status.Done || r.wasOnline()
 	return r, nil
@@ -150,19 +150,6 @@ func (r *resident) openJournal(ctx context.Context, after string) (sinks.Reader,
 		return r.place.Own.Follow(after), nil
 	}
 	return journal.Follow(ctx, journal.FollowOptions{After: after, Boot: r.receipt.Node.BootID, Log: r.Log})
-}
-
-// openRegistry prepares to hold the node's place in the inventory.
-func (r *resident) openRegistry() error {
-	if !r.config.Registry.Set() || r.receipt.Node.ID == "" {
-		return nil
-	}
-	holder, err := newHolder(r)
-	if err != nil {
-		return err
-	}
-	r.holder = holder
-	return nil
 }
 
 // onlineFile remembers over a restart that the node is in rotation. It holds

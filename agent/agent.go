@@ -30,6 +30,7 @@ import (
 // Agent is the agent of the node that it runs on.
 type Agent struct {
 	Config      config.Config      // as loaded; its ${…} are still in it
+	Trouble     error              // why there is no configuration; Config is the default then
 	Credentials config.Credentials // of this process; nil: none
 	Log         *logrus.Logger
 	Version     string

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -25,8 +26,11 @@ const bakedCredentials = "/etc/credstore"
 // log: whoever reads the journal gets it as an entry with all its fields.
 func (a *Agent) Boot(ctx context.Context) error {
 	b, err := a.begin(ctx)
-	if err != nil || b.done() {
-		return err
+	if err != nil {
+		return a.unable(cmp.Or(a.Trouble, err))
+	}
+	if b.done() {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.config.Boot.Deadline))
 	defer cancel()
@@ -64,6 +68,9 @@ type boot struct {
 
 // identify finds out who this node is.
 func (b *boot) identify(context.Context) error {
+	if b.Trouble != nil {
+		return b.Trouble
+	}
 	var err error
 	if b.facts, err = facts.Read(b.root()); err != nil {
 		return err
@@ -114,7 +121,7 @@ func (b *boot) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer links.Close()
+	defer func() { _ = links.Close() }()
 	answers, err := truth.Fetch(ctx, b.sources(links), links, b.waiting)
 	if err != nil {
 		return err
@@ -170,12 +177,12 @@ func (b *boot) claim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer links.Close()
+	defer func() { _ = links.Close() }()
 	registry, err := b.registry(b.config.Registry, links, b.documentCredential)
 	if err != nil {
 		return err
 	}
-	defer registry.close()
+	defer func() { _ = registry.close() }()
 	retry := truth.Retry{Links: links, Waiting: func(err error) { b.waiting(registry.String(), err) }}
 	err = retry.Do(ctx, func(ctx context.Context) (err error) {
 		b.registration, err = registry.Register(ctx, record(b.receipt, b.config, truth.StateBooting, b.Version))

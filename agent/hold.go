@@ -23,10 +23,12 @@ const (
 // holder keeps the node in the registry: puts it there, renews its lease, and
 // takes note when it is lost.
 type holder struct {
-	registry registry
-	links    *truth.Links
-	log      *logrus.Logger
-	notice   func() // what status returns is different now
+	open   func() (registry, error) // reads its secrets, which may not be there yet
+	links  *truth.Links
+	log    *logrus.Logger
+	notice func() // what status returns is different now
+
+	registry registry // once it is open
 
 	quit  chan struct{} // closed: leave
 	ended chan struct{}
@@ -40,22 +42,18 @@ type holder struct {
 	changed chan struct{}   // closed when told or status change
 }
 
-func newHolder(r *resident) (*holder, error) {
+func newHolder(r *resident) *holder {
 	links, err := truth.WatchLinks()
 	if err != nil {
-		return nil, err
-	}
-	registry, err := r.registry(r.config.Registry, links, r.credential)
-	if err != nil {
-		_ = links.Close()
-		return nil, err
+		r.Log.WithError(err).Warn("links unwatched") // then pauses last as long as they last
 	}
 	return &holder{
-		registry: registry, links: links, log: r.Log, notice: r.announce,
+		open:  func() (registry, error) { return r.registry(r.config.Registry, links, r.credential) },
+		links: links, log: r.Log, notice: r.announce,
 		quit: make(chan struct{}), ended: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 		node:   record(r.receipt, r.config, r.inventoryState(), r.Version),
-		status: status.Registry{Backend: registry.String(), State: "registering"},
-	}, nil
+		status: status.Registry{Backend: r.config.Registry.Kind(), State: "registering"},
+	}
 }
 
 // run holds the node's place until ctx ends, when it is kept for a successor,
@@ -63,7 +61,7 @@ func newHolder(r *resident) (*holder, error) {
 func (h *holder) run(ctx context.Context) {
 	defer close(h.ended)
 	defer func() { _ = h.links.Close() }()
-	defer func() { _ = h.registry.close() }()
+	defer h.close()
 	holding, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -95,6 +93,9 @@ func (h *holder) register(ctx context.Context) (registration truth.Registration,
 	err := retry.Do(ctx, func(ctx context.Context) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, registerTime)
 		defer cancel()
+		if err := h.reopen(); err != nil {
+			return err
+		}
 		registration, err = h.registry.Register(ctx, h.wanted())
 		if errors.Is(err, truth.ErrTaken) {
 			h.nameless(err)
@@ -102,6 +103,8 @@ func (h *holder) register(ctx context.Context) (registration truth.Registration,
 		return err
 	})
 	if err != nil {
+		h.trouble("registering", err) // final, or ctx has ended
+		h.pause(ctx, time.Minute)
 		return registration, false
 	}
 	h.good(registration, registration.Node.State)
@@ -109,6 +112,20 @@ func (h *holder) register(ctx context.Context) (registration truth.Registration,
 		"message_id": messageRegistry, "registry": h.registry.String(), "key": registration.Key,
 	}).Info("registered")
 	return registration, true
+}
+
+// reopen opens the registry unless it is open.
+func (h *holder) reopen() (err error) {
+	if h.registry.Registry == nil {
+		h.registry, err = h.open()
+	}
+	return err
+}
+
+func (h *holder) close() {
+	if h.registry.Registry != nil {
+		_ = h.registry.close()
+	}
 }
 
 // hold renews the lease until it is lost or ctx ends. A registry that does not

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/bootagent/bootagent/agent/facts"
@@ -36,7 +37,8 @@ func (a *Agent) begin(ctx context.Context) (*boot, error) {
 		recorder: &recorder{log: a.Log, directory: receiptDirectory(a.Config.Output.Directory), point: a.point, started: time.Now()},
 	}
 	if b.done() {
-		return b, b.repair()
+		b.repair()
+		return b, nil
 	}
 	b.clear()
 	b.receipt = status.Receipt{
@@ -50,6 +52,12 @@ func (a *Agent) begin(ctx context.Context) (*boot, error) {
 	return b, b.makeDirectory()
 }
 
+// unable logs why a boot could not even begin.
+func (a *Agent) unable(err error) error {
+	a.Log.WithField("message_id", messageBootFailed).WithError(err).Error("boot failed")
+	return err
+}
+
 // onceKey tells this boot from every other: the kernel's boot id, and when
 // PID 1 began its work, which a soft-reboot does anew. Only root may ask for
 // that; for others the boot id must do.
@@ -57,6 +65,9 @@ func (a *Agent) onceKey(ctx context.Context) (string, error) {
 	f, err := facts.Read(a.root())
 	if err != nil {
 		return "", err
+	}
+	if f.BootID == "" {
+		return "", errors.New("identify: no boot id: nothing tells this boot from the last one")
 	}
 	if os.Geteuid() != 0 {
 		return f.BootID, nil
@@ -79,20 +90,23 @@ func (b *boot) done() bool { return b.key != "" && b.target.Committed() == b.key
 
 // repair finishes the receipt of a boot that was done, and killed before it
 // could say so.
-func (b *boot) repair() error {
+func (b *boot) repair() {
 	old, err := status.ReadReceipt(b.directory)
 	if err != nil || old.State == status.Done {
-		return nil
+		return
 	}
 	old.State, old.Error = status.Done, ""
 	for i := range old.Steps {
 		old.Steps[i].State, old.Steps[i].Error = status.StepDone, ""
 	}
-	return old.Write(b.directory)
+	if err := old.Write(b.directory); err != nil {
+		b.Log.WithError(err).Warn("receipt left unfinished")
+	}
 }
 
 // clear withdraws what an earlier boot published, or an earlier attempt at
-// this one began to. Where its credentials are is in its receipt.
+// this one began to. Where its credentials are is in its receipt; one that
+// cannot be removed stays ours.
 func (b *boot) clear() {
 	if output.Volatile(b.config.Output.Directory) != nil {
 		return // nothing of ours is there
@@ -101,6 +115,10 @@ func (b *boot) clear() {
 		b.ours = old.Credentials
 	}
 	b.target.Withdraw(b.ours)
+	b.ours = slices.DeleteFunc(b.ours, func(name string) bool {
+		_, err := os.Lstat(filepath.Join(b.target.Credentials, name))
+		return errors.Is(err, os.ErrNotExist)
+	})
 }
 
 // makeDirectory makes the folder for the receipt, which is the output

@@ -92,7 +92,7 @@ func writeCursor(path, cursor string) error {
 	}
 	_, err = file.WriteString(cursor + "\n")
 	if err := errors.Join(err, file.Close()); err != nil {
-		root.Remove(temporary)
+		_ = root.Remove(temporary)
 		return fmt.Errorf("cursor: %v", err)
 	}
 	if err := root.Rename(temporary, name); err != nil {

@@ -138,7 +138,7 @@ func (s *Shipper) read(ctx context.Context, after string, entries chan<- journal
 			failed = true
 			s.log.WithFields(logrus.Fields{"sink": s.Sink.String(), "error": err}).Warn("journal unreadable")
 		}
-		s.wait(ctx, s.pause(try, nil))
+		_ = s.wait(ctx, s.pause(try, nil)) // the loop looks at ctx itself
 	}
 }
 
@@ -150,7 +150,7 @@ func (s *Shipper) readOne(ctx context.Context, after string, entries chan<- jour
 	}
 	s.setReader(reader)
 	defer func() {
-		reader.Close()
+		_ = reader.Close()
 		s.setReader(nil)
 	}()
 	for {

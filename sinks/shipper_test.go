@@ -512,7 +512,7 @@ func TestDrainDown(t *testing.T) {
 		s := &Shipper{Sink: r, Open: open(ring)}
 		run(t, s)
 		fill(ring, 0, 10)
-		time.Sleep(end.Sub(time.Now()) - 9*time.Second)
+		time.Sleep(time.Until(end) - 9*time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		err := s.Drain(ctx, time.Second)

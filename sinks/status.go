@@ -25,7 +25,9 @@ const (
 //
 // The response of a receiver that refuses an entry may quote it, so that is not told.
 func statusError(response *http.Response) error {
-	defer io.Copy(io.Discard, io.LimitReader(response.Body, responseSize)) // so that the connection is used again
+	defer func() { // so that the connection is used again
+		_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, responseSize))
+	}()
 	status := strconv.Itoa(response.StatusCode) + " " + http.StatusText(response.StatusCode)
 	switch code := response.StatusCode; {
 	case code/100 == 2:

@@ -30,7 +30,10 @@ func (JournalHook) Levels() []logrus.Level { return logrus.AllLevels }
 // Fire sends one entry. One that the journal does not take goes to standard
 // error in its simplest form.
 func (JournalHook) Fire(entry *logrus.Entry) error {
-	return journal.Send(Message(entry), Priority(entry.Level), Fields(entry))
+	if err := journal.Send(Message(entry), Priority(entry.Level), Fields(entry)); err != nil {
+		fmt.Fprintln(os.Stderr, Message(entry))
+	}
+	return nil
 }
 
 // Priority is the syslog priority of a level.
@@ -51,16 +54,16 @@ func Priority(level logrus.Level) journal.Priority {
 // Message is the entry's constant message, and behind it what it is about:
 // the one line that people see, whatever they read it with.
 func Message(entry *logrus.Entry) string {
-	line := entry.Message
+	words := []string{entry.Message}
 	for _, name := range []string{"step", "sink", "source", "registry"} {
 		if value, ok := entry.Data[name]; ok {
-			line += fmt.Sprintf(": %v", value)
+			words = append(words, fmt.Sprint(value))
 		}
 	}
 	if err, ok := entry.Data[logrus.ErrorKey]; ok {
-		line += fmt.Sprintf(": %v", err)
+		words = append(words, fmt.Sprint(err))
 	}
-	return line
+	return strings.Join(words, ": ")
 }
 
 // Fields are the entry's fields under the journal's kind of names: step is
@@ -68,11 +71,22 @@ func Message(entry *logrus.Entry) string {
 func Fields(entry *logrus.Entry) map[string]string {
 	fields := map[string]string{"SYSLOG_IDENTIFIER": "bootagent"}
 	for name, value := range entry.Data {
-		name = strings.ToUpper(name)
+		name = strings.Map(fieldRune, name)
 		if name != "MESSAGE_ID" {
 			name = "BOOTAGENT_" + name
 		}
 		fields[name] = fmt.Sprint(value)
 	}
 	return fields
+}
+
+// fieldRune makes a character one of those that names of fields have.
+func fieldRune(r rune) rune {
+	switch {
+	case 'a' <= r && r <= 'z':
+		return r - 'a' + 'A'
+	case 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return r
+	}
+	return '_'
 }

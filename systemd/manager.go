@@ -29,7 +29,13 @@ func UserspaceStart(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("systemd: %v", err)
 	}
-	usec := strings.TrimPrefix(value, "@t ") // the type, as GVariant text has it
+	return parseMicroseconds(value)
+}
+
+// parseMicroseconds takes a number in the text form of GVariant, in which its
+// type comes first.
+func parseMicroseconds(value string) (string, error) {
+	usec := strings.TrimPrefix(value, "@t ")
 	if _, err := strconv.ParseUint(usec, 10, 64); err != nil {
 		return "", fmt.Errorf("systemd: UserspaceTimestampMonotonic is %q", value)
 	}

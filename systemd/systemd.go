@@ -8,11 +8,11 @@
 package systemd
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -52,8 +52,12 @@ func Sockets() []net.Listener {
 	}
 	var sockets []net.Listener
 	for _, l := range passed {
-		if l != nil {
+		switch {
+		case l == nil:
+		case l.Addr().Network() == "unix", l.Addr().Network() == "tcp":
 			sockets = append(sockets, l)
+		default: // of datagrams, which package net takes for one that listens
+			_ = l.Close()
 		}
 	}
 	return sockets
@@ -61,21 +65,24 @@ func Sockets() []net.Listener {
 
 // CommandLine is the kernel command line, as words. In a container it is where
 // systemd looks for it there: among the arguments of PID 1.
-func CommandLine() []string {
-	if inContainer() {
-		args := bytes.Split(read("/proc/1/cmdline"), []byte{0})
-		words := make([]string, 0, len(args))
-		for _, arg := range args[1:] {
-			words = append(words, string(arg))
-		}
-		return words
+func CommandLine() []string { return commandLine("/") }
+
+func commandLine(root string) []string {
+	if !inContainer(root) {
+		return strings.Fields(string(read(root, "proc/cmdline")))
 	}
-	return strings.Fields(string(read("/proc/cmdline")))
+	var words []string
+	for i, arg := range strings.Split(string(read(root, "proc/1/cmdline")), "\x00") {
+		if i > 0 && arg != "" {
+			words = append(words, arg)
+		}
+	}
+	return words
 }
 
 // inContainer is what systemd itself writes down for everybody, see the
 // container interface, https://systemd.io/CONTAINER_INTERFACE.
-func inContainer() bool { return len(read("/run/systemd/container")) > 0 }
+func inContainer(root string) bool { return len(read(root, "run/systemd/container")) > 0 }
 
 // Booted tells whether systemd is this system's init, see sd_booted(3).
 func Booted() bool {
@@ -84,8 +91,8 @@ func Booted() bool {
 }
 
 // read is the beginning of a small file, empty if it cannot be read.
-func read(path string) []byte {
-	f, err := os.Open(path)
+func read(root, path string) []byte {
+	f, err := os.Open(filepath.Join(root, path))
 	if err != nil {
 		return nil
 	}

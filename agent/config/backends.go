@@ -67,7 +67,18 @@ type Registry struct {
 }
 
 // Set tells whether there is a registry.
-func (r Registry) Set() bool { return r.File != nil || r.Etcd != nil }
+func (r Registry) Set() bool { return r.Kind() != "" }
+
+// Kind is the key of the kind that is set, empty without one.
+func (r Registry) Kind() string {
+	switch {
+	case r.File != nil:
+		return "file"
+	case r.Etcd != nil:
+		return "etcd"
+	}
+	return ""
+}
 
 // Validate wants one kind at most.
 func (r *Registry) Validate() error {

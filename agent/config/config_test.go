@@ -113,6 +113,7 @@ func TestFaults(t *testing.T) {
 		"status: {socket: s}":                                           `f:1:1: status.socket: "s" is not an absolute, clean path`,
 		"status: {listen: 'off'}":                                       ``,
 		"status: {listen: '0.0.0.0:1'}":                                 `f:1:9: status.listen: not a loopback address (use 127.0.0.1, [::1] or "off")`,
+		"status: {listen: '10.0.0.1:1'}":                                `f:1:9: status.listen: not a loopback address (use 127.0.0.1, [::1] or "off")`,
 		"status: {listen: ':2016'}":                                     `f:1:9: status.listen: not a loopback address (use 127.0.0.1, [::1] or "off")`,
 		"status: {listen: 'localhost:1'}":                               `f:1:9: status.listen: not a loopback address (use 127.0.0.1, [::1] or "off")`,
 		"status: {listen: ''}":                                          `f:1:9: status.listen: "" is not an address like 127.0.0.1:2016`,
@@ -136,6 +137,9 @@ func TestFaults(t *testing.T) {
 		"logs: [{file: {path: ''}}]": `f:1:15: path: an absolute path is wanted`,
 		"logs: [{journal_upload: {url: 'https://a', key: {env: A}}}]":   `f:1:25: cert and key: only one of the two is set`,
 		"logs: [{journal_upload: {url: 'http://a', bearer: {env: A}}}]": `f:1:25: bearer: would travel in the clear (use https)`,
+		"sources: [{http: {url: 'http://a', bearer: {env: A}}}]":        `f:1:18: bearer: would travel in the clear (use https)`,
+		"sources: [{http: {url: 'http://[::1]', bearer: {env: A}}}]":    ``,
+		"sources: [{http: {url: 'https://a', cert: {env: A}}}]":         `f:1:18: cert and key: only one of the two is set`,
 		"sources: [{http: {url: 'https://a', bearer: {}}}]":             `f:1:45: one of credential, file and env is wanted`,
 		"sources: [{http: {url: 'https://a', bearer: hunter2}}]":        `f:1:45: a text where a mapping (key: value) is wanted`,
 	} {

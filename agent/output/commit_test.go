@@ -3,8 +3,10 @@ package output
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -506,6 +508,20 @@ func (p place) crash(t *testing.T, tree Tree, number int) {
 		}
 	}()
 	_ = p.Commit(tree, bootKey, nil)
+}
+
+// TestCommitOverAHalf starts over without a withdrawal: what a crash left does
+// not get into what is published.
+func TestCommitOverAHalf(t *testing.T) {
+	p := newPlace(t)
+	mkdir(t, p.Directory+"/.config.new/files")
+	put(t, p.Directory+"/.config.new/files/old", "half")
+	put(t, p.Directory+"/.config.new/env", "half")
+	commit(t, p, Tree{Config: []File{{Path: "env"}}})
+	want := []string{".", ".boot", "env"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(snapshot(t, p.Directory+"/config")))); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // TestSecondBoot withdraws what the first one published, and commits another.

@@ -319,6 +319,7 @@ func TestServerBounds(t *testing.T) {
 // TestServerHungClients sees that clients who say nothing, or only half, keep
 // nobody else from being answered, and are not waited for in the end.
 func TestServerHungClients(t *testing.T) {
+	t.Parallel()
 	e := serve(t, &resident{state: Ready})
 	var silent net.Conn
 	for range 50 {
@@ -364,6 +365,7 @@ func TestServerEnds(t *testing.T) {
 		"hung":       {hung, requestTime + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			e := serve(t, &resident{state: Ready})
 			test.connect(t, e)
 			e.end(t, test.limit)

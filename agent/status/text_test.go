@@ -63,7 +63,7 @@ func testStatuses(now time.Time) map[string]Status {
 		Condition{Type: "Registered", Reason: "Lost", Message: "web-7 is held by node i-\x1b[2Jevil", Since: now},
 		Condition{Type: "LogsDelivered", Reason: "SinkDown", Message: "journal_upload: 503\nService Unavailable", Since: now})
 	degraded.Registry = &Registry{Backend: "etcd https://etcd1:2379", State: "lost", Error: "web-7 is held by node i-\x1b[2Jevil"}
-	degraded.Checks = append(degraded.Checks, check.Finding{Name: "superblock", Verdict: check.Warn, Message: "writable below the mount"})
+	degraded.Checks = append(degraded.Checks, check.Finding{Name: "superblock", Verdict: check.Warn, Message: "writable\tbelow\nthe mount"})
 	degraded.Logs = []Sink{{Sink: "journal_upload https://logs.internal", Shipped: 10, Lost: 2, Rejected: 1, Lag: 61.26, LastError: "503\tService Unavailable"}}
 
 	failed := (&Receipt{State: Failed, Error: "check: root: mounted writable", Started: now, Node: testNode(),

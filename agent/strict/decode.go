@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -151,9 +152,7 @@ func fieldsOf(v reflect.Value) map[string]reflect.Value {
 		if key := f.Tag.Get("yaml"); key != "" {
 			fields[key] = value
 		} else if f.Anonymous && f.Type.Kind() == reflect.Struct {
-			for key, value := range fieldsOf(value) {
-				fields[key] = value
-			}
+			maps.Copy(fields, fieldsOf(value))
 		}
 	}
 	return fields

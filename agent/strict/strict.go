@@ -93,7 +93,7 @@ func Decode(name string, text []byte, v any) error {
 
 // flatten lists the errors that err joins.
 func flatten(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // The list itself is wanted, not what it wraps.
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error
 		for _, e := range joined.Unwrap() {
 			all = append(all, flatten(e)...)

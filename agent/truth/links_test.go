@@ -2,6 +2,7 @@ package truth
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,22 +10,25 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // linksRole tells a child of this test what to be.
 const linksRole = "TRUTH_TEST_LINKS"
 
-// inNamespace is a child of this test, another process of the same test, in a
-// network namespace of its own.
+// inNamespace is a child of this test, another process of the same test, with
+// a network and a mount table of its own.
 func inNamespace(t *testing.T, role string) *exec.Cmd {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=1m")
-	child.Env = append(os.Environ(), linksRole+"="+role)
-	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	child.Env = append(os.Environ(), linksRole+"="+role, "GODEBUG=netdns=go")
+	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	return child
 }
 
@@ -313,6 +317,70 @@ func TestLinksRetry(t *testing.T) {
 			t.Errorf("connected only %v after the link was set up: %v", d.at.Sub(start), d.err)
 		}
 	})
+}
+
+// TestLinksDialUnrest sees that a connection comes about where the network
+// never rests: a name server takes its time, and all the while there are changes.
+func TestLinksDialUnrest(t *testing.T) {
+	isolate(t, func(t *testing.T) {
+		resolv := filepath.Join(t.TempDir(), "resolv.conf")
+		ok(t, os.WriteFile(resolv, []byte("nameserver 127.0.0.1\n"), 0o644))
+		ok(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")) // of this child only
+		ok(t, unix.Mount(resolv, "/etc/resolv.conf", "", unix.MS_BIND, ""))
+		slowNames(t, 150*time.Millisecond)
+		listener, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		links := &Links{changed: make(chan struct{})}
+		result := dial(within(t, 10*time.Second), links, fmt.Sprint("truth.example.:", listener.Addr().(*net.TCPAddr).Port))
+		for tick := time.NewTicker(5 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				links.tell()
+				continue
+			case d := <-result:
+				if d.err != nil {
+					t.Fatal(d.err)
+				}
+				_ = d.conn.Close()
+			}
+			return
+		}
+	})
+}
+
+// slowNames is a name server, by which every name is 127.0.0.1, after a while.
+func slowNames(t *testing.T, while time.Duration) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		for {
+			message := make([]byte, 512)
+			n, from, err := conn.ReadFrom(message)
+			if err != nil {
+				return
+			}
+			time.AfterFunc(while, func() { _, _ = conn.WriteTo(nameAnswer(message[:n]), from) })
+		}
+	}()
+}
+
+// nameAnswer answers a query (RFC 1035, section 4): its header, its question,
+// and, to a question for an A, one that points back to the name at offset 12.
+func nameAnswer(query []byte) []byte {
+	end := 12 + bytes.IndexByte(query[12:], 0) + 5 // of the question
+	answer := append([]byte{query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, query[12:end]...)
+	if query[end-3] == 1 {
+		answer[7] = 1
+		answer = append(answer, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1)
+	}
+	return answer
 }
 
 // TestLinksOutdated is about how long an attempt lives on after a change.

@@ -458,6 +458,7 @@ func TestHTTPRedirects(t *testing.T) {
 	}
 	bearer := func() (string, error) { return secretToken, nil }
 
+	var rounds atomic.Int32
 	var seen atomic.Pointer[http.Request]
 	target := func(w http.ResponseWriter, r *http.Request) {
 		seen.Store(r)
@@ -472,6 +473,7 @@ func TestHTTPRedirects(t *testing.T) {
 			case "/to":
 				http.Redirect(w, r, r.URL.Query().Get("where"), http.StatusFound)
 			case "/loop":
+				rounds.Add(1)
 				http.Redirect(w, r, "/loop", http.StatusTemporaryRedirect)
 			}
 		})
@@ -513,6 +515,9 @@ func TestHTTPRedirects(t *testing.T) {
 				t.Errorf("the target was told of %s", r.Referer())
 			}
 		})
+	}
+	if n := rounds.Load(); n != maxRedirects+1 {
+		t.Errorf("%d requests in a circle", n)
 	}
 }
 

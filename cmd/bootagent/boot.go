@@ -15,10 +15,7 @@ If this was done before in this boot, nothing happens.
 Exits 0 when the boot is done, 1 when it failed; the receipt says why.`,
 		Args: cobra.NoArgs,
 		RunE: verb(func(command *cobra.Command) error {
-			a, err := newAgent(*configs, command.ErrOrStderr())
-			if err != nil {
-				return err
-			}
+			a := newAgent(*configs, command.ErrOrStderr())
 			if a.Boot(command.Context()) != nil {
 				return exit(exitFailed) // it was logged
 			}

@@ -17,7 +17,7 @@ import (
 )
 
 // version is set by the linker.
-var version = "dev" //nolint:gochecknoglobals // The linker sets nothing but variables.
+var version = "dev"
 
 // The exit codes that are the same for all verbs. 2 is never used: it is
 // what a crashed Go program exits with.

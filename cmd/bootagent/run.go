@@ -25,10 +25,7 @@ On SIGTERM it leaves the registry, ships the last of the journal, and exits.`,
 	command.Flags().BoolVar(&exitWhenFailed, "exit-when-failed", false,
 		"after a failed boot, ship its log and exit 1: for a unit with a FailureAction")
 	command.RunE = verb(func(command *cobra.Command) error {
-		a, err := newAgent(*configs, command.ErrOrStderr())
-		if err != nil {
-			return err
-		}
+		a := newAgent(*configs, command.ErrOrStderr())
 		place := agent.Place{
 			Cursors:        cmp.Or(os.Getenv("RUNTIME_DIRECTORY"), filepath.Join(a.Config.Output.Directory, "agent")),
 			Listeners:      listen(a.Config, a.Log),

@@ -24,13 +24,16 @@ func load(files []string) (config.Config, error) {
 // credentials are those that systemd gave to this unit.
 func credentials() config.Credentials { return config.Folder(os.Getenv("CREDENTIALS_DIRECTORY")) }
 
-// newAgent is the agent of this node.
-func newAgent(files []string, stderr io.Writer) (*agent.Agent, error) {
+// newAgent is the agent of this node. A configuration that is not to be had is
+// its trouble, to be told as any other reason for a boot to fail.
+func newAgent(files []string, stderr io.Writer) *agent.Agent {
 	c, err := load(files)
 	if err != nil {
-		return nil, err
+		c = config.Default()
 	}
-	return &agent.Agent{Config: c, Credentials: credentials(), Log: newLog(stderr), Version: version, Point: point()}, nil
+	return &agent.Agent{
+		Config: c, Trouble: err, Credentials: credentials(), Log: newLog(stderr), Version: version, Point: point(),
+	}
 }
 
 // newLog is the one logger of the process: to the journal with its fields, if

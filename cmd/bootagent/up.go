@@ -24,10 +24,10 @@ import (
 // The embedded defaults: a configuration for a first look, and a document.
 //
 //go:embed default.yaml
-var defaultConfig string //nolint:gochecknoglobals // go:embed fills nothing but variables.
+var defaultConfig string
 
 //go:embed default-document.yaml
-var defaultDocument []byte //nolint:gochecknoglobals // The same.
+var defaultDocument []byte
 
 func upCommand(configs *[]string) *cobra.Command {
 	var once bool

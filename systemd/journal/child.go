@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,7 +38,7 @@ func start(ctx context.Context, binary string, args []string) (*child, error) {
 	}
 	c := &child{output: r, exited: make(chan error, 1)}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	context.AfterFunc(c.ctx, func() { r.SetReadDeadline(time.Now().Add(reapTime)) })
+	context.AfterFunc(c.ctx, func() { _ = r.SetReadDeadline(time.Now().Add(reapTime)) })
 	cmd := exec.CommandContext(c.ctx, binary, args...)
 	cmd.Env = []string{"LC_ALL=C", "SYSTEMD_COLORS=0"}
 	cmd.Stdout, cmd.Stderr = w, &c.errors
@@ -75,7 +76,7 @@ func (c *child) wait(err error) error {
 	defer c.output.Close()
 	patience := time.NewTimer(reapTime)
 	defer patience.Stop()
-	if err != io.EOF && err != io.ErrUnexpectedEOF {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		c.kill(err)
 	}
 	var exit error

@@ -77,7 +77,7 @@ func (d *Decoder) Decode() (Entry, error) {
 	for started := false; ; {
 		start, size, err := d.line()
 		switch {
-		case err == io.EOF && (started || size > 0):
+		case errors.Is(err, io.EOF) && (started || size > 0):
 			return Entry{}, io.ErrUnexpectedEOF
 		case err != nil:
 			return Entry{}, err
@@ -112,7 +112,7 @@ func (d *Decoder) line() (start, size int, err error) {
 		chunk, err := d.r.ReadSlice('\n')
 		size += len(chunk)
 		d.data = append(d.data, chunk[:min(len(chunk), limit-len(d.data))]...)
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		if err != nil {
@@ -188,7 +188,7 @@ func (d *Decoder) read(n int) error {
 
 // unexpected is the error for input that ends inside of an entry.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -20,6 +20,7 @@ type failure struct {
 	image  func(t *testing.T, i *rig.Image) // changes the node
 	want   []string                         // parts of the reason
 	asked  bool                             // whether the source is asked at all
+	mute   bool                             // nobody knows where the log server is
 }
 
 func answer(code int, body string) http.HandlerFunc {
@@ -52,6 +53,10 @@ func TestFailure(t *testing.T) {
 		"superblock": {
 			image: func(_ *testing.T, i *rig.Image) { i.Root = rig.MountSealed },
 			want:  []string{"check: superblock: overlay itself is writable"},
+		},
+		"faulty": {
+			config: func(string) string { return "checks: {root: enforce}\nsauces: []\n" },
+			want:   []string{"identify: credential bootagent.config:2:1: unknown key \"sauces\""}, mute: true,
 		},
 		"disk": {
 			config: func(config string) string { return config + "output: {directory: /srv}\n" },
@@ -97,7 +102,9 @@ func (f failure) run(t *testing.T) {
 		t.Errorf("the source was asked: %v, want %v", got, f.asked)
 	}
 	unpublished(t, node)
-	told(t, w, node, s.Error)
+	if !f.mute {
+		told(t, w, node, s.Error)
+	}
 	if code := exitCode(t, node, "bootagent", "status"); code != 1 {
 		t.Errorf("bootagent status: exit %d", code)
 	}

@@ -3,7 +3,6 @@ package node_test
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,19 +63,16 @@ func watchState(t *testing.T, w world, id string, state truth.State) <-chan time
 // message is when an entry was written that the log server must have.
 func message(t *testing.T, w world, text string) time.Time {
 	t.Helper()
-	for _, row := range w.logs.Query(`"` + text + `"`) {
-		usec, err := strconv.ParseInt(row["__REALTIME_TIMESTAMP"], 10, 64)
-		if err != nil {
-			at, err := time.Parse(time.RFC3339Nano, row["_time"])
-			if err != nil {
-				t.Fatalf("%v", row)
-			}
-			return at
-		}
-		return time.UnixMicro(usec)
+	rows := w.logs.Query(`"` + text + `"`)
+	if len(rows) == 0 {
+		t.Errorf("the log server lacks %q", text)
+		return time.Time{}
 	}
-	t.Errorf("the log server lacks %q", text)
-	return time.Time{}
+	at, err := time.Parse(time.RFC3339Nano, rows[0]["_time"])
+	if err != nil {
+		t.Fatalf("%v", rows[0])
+	}
+	return at
 }
 
 // An agent that is stopped alone leaves the inventory, and comes back.

@@ -69,15 +69,17 @@ func start(t *testing.T, config string) {
 	must(t, os.MkdirAll("/run/log/journal", 0o755))
 	must(t, os.WriteFile("/run/systemd/journald.conf.d/test.conf", []byte(
 		"[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\nSyncIntervalSec=1s\n"+config), 0o644))
-	cmd := exec.Command(journald)
+	cmd := exec.CommandContext(t.Context(), journald)
 	cmd.Stderr = os.Stderr
 	must(t, cmd.Start())
 	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 	})
-	for end := time.Now().Add(testTime / 4); ; time.Sleep(5 * time.Millisecond) {
-		c, err := net.Dial("unixgram", "/run/systemd/journal/socket")
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(testTime / 4); ; <-look.C {
+		c, err := new(net.Dialer).DialContext(t.Context(), "unixgram", "/run/systemd/journal/socket")
 		if err == nil {
 			c.Close()
 			return
