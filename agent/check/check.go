@@ -74,7 +74,7 @@ func Run(plans []Plan, node Node) ([]Finding, error) {
 		}
 		f.Name = p.Name()
 		bad := f.Verdict == Fail || f.Verdict == Unknown
-		if bad && p.Policy == config.Enforce && err == nil {
+		if bad && p.Policy != config.Warn && err == nil {
 			err = fmt.Errorf("%s: %s", f.Name, f.Message)
 		}
 		if f.Verdict == Fail && p.Policy == config.Warn {

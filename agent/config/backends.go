@@ -9,9 +9,9 @@ import (
 
 // TLS is how a server proves who it is, and the node to it.
 type TLS struct {
-	CA   Secret `yaml:"ca"`   // PEM, in place of the system's authorities
-	Cert Secret `yaml:"cert"` // PEM, the client's chain
-	Key  Secret `yaml:"key"`  // PEM
+	CA   Secret `yaml:"ca" json:"ca,omitzero"`     // PEM, in place of the system's authorities
+	Cert Secret `yaml:"cert" json:"cert,omitzero"` // PEM, the client's chain
+	Key  Secret `yaml:"key" json:"key,omitzero"`   // PEM
 }
 
 func (t TLS) secrets() []Secret { return []Secret{t.CA, t.Cert, t.Key} }
@@ -25,8 +25,8 @@ func (t TLS) validate() error {
 
 // Source is one source of truth. Exactly one kind is set.
 type Source struct {
-	File *FileSource `yaml:"file"`
-	HTTP *HTTPSource `yaml:"http"`
+	File *FileSource `yaml:"file" json:"file,omitzero"`
+	HTTP *HTTPSource `yaml:"http" json:"http,omitzero"`
 }
 
 // Validate wants exactly one kind.
@@ -35,8 +35,8 @@ func (s *Source) Validate() error { return one("source", s.File != nil, s.HTTP !
 // FileSource is a document on a disk beside the node, or a folder of them,
 // which are merged in the order of their names.
 type FileSource struct {
-	Path     string `yaml:"path"`
-	Optional bool   `yaml:"optional"` // absent is fine
+	Path     string `yaml:"path" json:"path,omitzero"`
+	Optional bool   `yaml:"optional" json:"optional,omitzero"` // absent is fine
 }
 
 // Validate wants a path.
@@ -44,10 +44,10 @@ func (f *FileSource) Validate() error { return path("path", f.Path) }
 
 // HTTPSource is a document that a server has.
 type HTTPSource struct {
-	URL      string   `yaml:"url"`
-	Optional bool     `yaml:"optional"`                 // absent is fine, and down is after Timeout
-	Timeout  Duration `yaml:"timeout" json:",omitzero"` // of one request; 10 s
-	Bearer   Secret   `yaml:"bearer"`                   // RFC 6750
+	URL      string   `yaml:"url" json:"url,omitzero"`
+	Optional bool     `yaml:"optional" json:"optional,omitzero"` // absent is fine, and down is after Timeout
+	Timeout  Duration `yaml:"timeout" json:"timeout,omitzero"`   // of one request; 10 s
+	Bearer   Secret   `yaml:"bearer" json:"bearer,omitzero"`     // RFC 6750
 	TLS
 }
 
@@ -61,9 +61,9 @@ func (h *HTTPSource) Validate() error {
 
 // Registry is the inventory. At most one kind is set; none is fine.
 type Registry struct {
-	File     *FileRegistry `yaml:"file"`
-	Etcd     *EtcdRegistry `yaml:"etcd"`
-	Required bool          `yaml:"required"` // without it the node is degraded
+	File     *FileRegistry `yaml:"file" json:"file,omitzero"`
+	Etcd     *EtcdRegistry `yaml:"etcd" json:"etcd,omitzero"`
+	Required bool          `yaml:"required" json:"required,omitzero"` // without it the node is degraded
 }
 
 // Set tells whether there is a registry.
@@ -90,7 +90,7 @@ func (r *Registry) Validate() error {
 
 // FileRegistry is a folder with one JSON file for each node.
 type FileRegistry struct {
-	Path string `yaml:"path"`
+	Path string `yaml:"path" json:"path,omitzero"`
 }
 
 // Validate wants a path.
@@ -98,11 +98,11 @@ func (f *FileRegistry) Validate() error { return path("path", f.Path) }
 
 // EtcdRegistry is etcd, version 3.4 or later.
 type EtcdRegistry struct {
-	Endpoints []string `yaml:"endpoints"`
-	Prefix    string   `yaml:"prefix"`               // of all keys; /bootagent
-	TTL       Duration `yaml:"ttl" json:",omitzero"` // how long a dead node stays; 30 s
-	User      string   `yaml:"user"`
-	Password  Secret   `yaml:"password"`
+	Endpoints []string `yaml:"endpoints" json:"endpoints,omitzero"`
+	Prefix    string   `yaml:"prefix" json:"prefix,omitzero"` // of all keys; /bootagent
+	TTL       Duration `yaml:"ttl" json:"ttl,omitzero"`       // how long a dead node stays; 30 s
+	User      string   `yaml:"user" json:"user,omitzero"`
+	Password  Secret   `yaml:"password" json:"password,omitzero"`
 	TLS
 }
 
@@ -126,8 +126,8 @@ func (e *EtcdRegistry) Validate() error {
 
 // Sink is where logs go. Exactly one kind is set.
 type Sink struct {
-	File          *FileSink      `yaml:"file"`
-	JournalUpload *JournalUpload `yaml:"journal_upload"`
+	File          *FileSink      `yaml:"file" json:"file,omitzero"`
+	JournalUpload *JournalUpload `yaml:"journal_upload" json:"journal_upload,omitzero"`
 }
 
 // Validate wants exactly one kind.
@@ -135,7 +135,7 @@ func (s *Sink) Validate() error { return one("log sink", s.File != nil, s.Journa
 
 // FileSink appends JSON lines to a file.
 type FileSink struct {
-	Path string `yaml:"path"`
+	Path string `yaml:"path" json:"path,omitzero"`
 }
 
 // Validate wants a path.
@@ -143,8 +143,8 @@ func (f *FileSink) Validate() error { return path("path", f.Path) }
 
 // JournalUpload sends entries as systemd-journal-remote takes them.
 type JournalUpload struct {
-	URL    string `yaml:"url"` // without /upload
-	Bearer Secret `yaml:"bearer"`
+	URL    string `yaml:"url" json:"url,omitzero"` // without /upload
+	Bearer Secret `yaml:"bearer" json:"bearer,omitzero"`
 	TLS
 }
 
@@ -160,14 +160,14 @@ func (j *JournalUpload) Validate() error {
 // belongs, never where its truth comes from, who it is, or how strictly it is
 // checked.
 type Agent struct {
-	Node     *AgentNode `yaml:"node"`
-	Registry *Registry  `yaml:"registry"`
-	Logs     []Sink     `yaml:"logs"`
+	Node     *AgentNode `yaml:"node" json:"node,omitzero"`
+	Registry *Registry  `yaml:"registry" json:"registry,omitzero"`
+	Logs     []Sink     `yaml:"logs" json:"logs,omitzero"`
 }
 
 // AgentNode is what a document may set of a node.
 type AgentNode struct {
-	Name string `yaml:"name"`
+	Name string `yaml:"name" json:"name,omitzero"`
 }
 
 // With is c with what the document set of it.

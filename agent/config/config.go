@@ -90,7 +90,8 @@ func (c *Config) Validate() error {
 }
 
 // Naming tells whether the name can be had from the registry. Each may come
-// from another text than the other, so that it is asked when all were read.
+// from another text than the other, the document too, so that it is asked when
+// all were read.
 func (c *Config) Naming() error {
 	if strings.Contains(c.Node.Name, "${ordinal}") && !c.Registry.Set() {
 		return errors.New("node.name: an ${ordinal} is claimed from a registry, and there is none (add registry:)")

@@ -44,9 +44,6 @@ func Load(o Origin) (Config, error) {
 	if err := c.override(words); err != nil {
 		return Config{}, err
 	}
-	if err := c.Naming(); err != nil {
-		return Config{}, fmt.Errorf("configuration: %v", err)
-	}
 	return c, nil
 }
 

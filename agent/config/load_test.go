@@ -84,7 +84,6 @@ func TestLoadRefuses(t *testing.T) {
 		`kernel command line: bootagent.root: policy "": want enforce, warn or off`:  {Files: []string{good}, CommandLine: []string{"bootagent.root"}},
 		"configuration credential bootagent.config: broken":                          {Files: []string{good}, Credentials: broken},
 		`credential bootagent.config:1:1: unknown key "nope"`:                        {Files: []string{good}, Credentials: only("bootagent.config", "nope: 1")},
-		"configuration: node.name: an ${ordinal} is claimed from a registry":         {Files: []string{file(t, "f", "node: {name: 'a-${ordinal}'}")}},
 	} {
 		c, err := Load(origin)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

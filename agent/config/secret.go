@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 	"strings"
 )
 
@@ -16,9 +18,9 @@ const maxSecret = 1 << 20
 
 // Secret says where a secret is, or a certificate. It is never written inline.
 type Secret struct {
-	Credential string `yaml:"credential"` // by name, see Credentials
-	File       string `yaml:"file"`
-	Env        string `yaml:"env"`
+	Credential string `yaml:"credential" json:"credential,omitzero"` // by name, see Credentials
+	File       string `yaml:"file" json:"file,omitzero"`
+	Env        string `yaml:"env" json:"env,omitzero"`
 }
 
 // Credentials finds a credential by its name, e.g. in the folder that systemd
@@ -100,7 +102,7 @@ func Folder(folder string) Credentials {
 }
 
 func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe without a writer is empty
 	if err != nil {
 		return nil, errnoOf(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -53,8 +54,8 @@ func (n *FileName) UnmarshalText(text []byte) error {
 	switch {
 	case name == "" || len(name) > 1024:
 		return errors.New("file name: want 1 to 1024 bytes")
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, isControl):
-		return fmt.Errorf("file name %s: a control character, or not UTF-8", quote(name))
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unprintable):
+		return fmt.Errorf("file name %s: unprintable characters, or not UTF-8", quote(name))
 	case path.IsAbs(name) || path.Clean(name) != name || name == "." || name == ".." || strings.HasPrefix(name, "../"):
 		return fmt.Errorf("file name %s: want a clean relative path, no .. in it", quote(name))
 	}
@@ -131,7 +132,7 @@ func (a *Account) UnmarshalText(text []byte) error {
 // systemd, see unichar_is_valid in its source.
 func isNonCharacter(r rune) bool { return r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // quote shows a name that a stranger chose, in a line of a log.
 func quote(name string) string {

@@ -56,6 +56,9 @@ func (t Target) Commit(tree Tree, key string, ours []string) error {
 	if err := t.free(tree.Credentials, ours); err != nil {
 		return err
 	}
+	if t.Committed() != "" {
+		return errors.New("config: published already (withdraw it first)")
+	}
 	err := t.publish(tree, key)
 	if err != nil {
 		t.Withdraw(paths(tree.Credentials))
