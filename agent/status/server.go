@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,9 +52,10 @@ func (s Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       withPeer,
 	}
+	var serving sync.WaitGroup
 	ended := make(chan error, len(listeners))
 	for _, l := range listeners {
-		go func() { ended <- server.Serve(l) }()
+		serving.Go(func() { ended <- server.Serve(l) })
 	}
 	var err error
 	select {
@@ -65,6 +67,7 @@ func (s Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	if shutErr := server.Shutdown(last); shutErr != nil {
 		_ = server.Close()
 	}
+	serving.Wait() // so that every listener is closed
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
