@@ -7,27 +7,27 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"github.com/bootagent/bootagent/agent/check"
 )
 
 // Text writes a status for people: the state first, then why, then the rest.
 // It is plain text, the same on a terminal, in a pipe and in a browser.
 func Text(w io.Writer, s Status) error {
 	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	head(table, s)
-	node(table, s.Node)
-	config(table, s.Config)
-	for _, c := range s.Checks {
-		fmt.Fprintf(table, "check\t%s\t%s\t%s\n", c.Name, c.Verdict, harmless(c.Message))
+	for _, part := range []func(io.Writer){
+		func(t io.Writer) { head(t, s) },
+		func(t io.Writer) { node(t, s.Node) },
+		func(t io.Writer) { config(t, s.Config) },
+		func(t io.Writer) { Checks(t, s.Checks) },
+		func(t io.Writer) { registry(t, s.Registry) },
+		func(t io.Writer) { logs(t, s.Logs) },
+		func(t io.Writer) { Steps(t, s.Steps) },
+	} {
+		table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0) // each with columns of its own
+		part(table)
+		_ = table.Flush()
 	}
-	if r := s.Registry; r != nil {
-		fmt.Fprintf(table, "registry\t%s\t%s\t%s\n", r.Backend, r.State, join(r.Key, harmless(r.Error)))
-	}
-	for _, l := range s.Logs {
-		fmt.Fprintf(table, "logs\t%s\t%d shipped\t%s\n", l.Sink, l.Shipped, troubles(l))
-	}
-	Steps(table, s.Steps)
-	_ = table.Flush()
 	for line := range strings.Lines(text.String()) {
 		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
 			return err
@@ -36,20 +36,23 @@ func Text(w io.Writer, s Status) error {
 	return nil
 }
 
+// label is the first column, as wide in all parts.
+func label(s string) string { return fmt.Sprintf("%-10s", s) }
+
 // head is the state, and everything that keeps it from being better.
 func head(w io.Writer, s Status) {
-	fmt.Fprintf(w, "%s\t%s\n", s.State, harmless(s.Error))
+	fmt.Fprintln(w, label(string(s.State))+harmless(s.Error))
 	for _, c := range s.Conditions {
 		if !c.Status && c.Message != s.Error {
-			fmt.Fprintf(w, "  %s\t%s\t%s\n", c.Type, c.Reason, harmless(c.Message))
+			fmt.Fprintf(w, "%s%s\t%s\n", label(""), c.Type+": "+c.Reason, harmless(c.Message))
 		}
 	}
 }
 
 func node(w io.Writer, n Node) {
-	fmt.Fprintf(w, "node\t%s\n", join(n.Name, n.ID, n.Role, n.Hostname, strings.Join(n.Addresses, " ")))
+	fmt.Fprintln(w, label("node")+join(n.Name, n.ID, n.Role, n.Hostname, strings.Join(n.Addresses, " ")))
 	if n.ImageID+n.ImageVersion != "" {
-		fmt.Fprintf(w, "image\t%s\n", join(n.ImageID, n.ImageVersion))
+		fmt.Fprintln(w, label("image")+join(n.ImageID, n.ImageVersion))
 	}
 }
 
@@ -57,16 +60,35 @@ func config(w io.Writer, c *Config) {
 	if c == nil {
 		return
 	}
-	fmt.Fprintf(w, "config\t%s\n", short(c.Digest))
+	fmt.Fprintln(w, label("config")+short(c.Digest))
 	for _, s := range c.Sources {
-		fmt.Fprintf(w, "  source\t%s\t%d keys\t%s\t%s\n", s.Source, s.Keys, seconds(s.Duration), harmless(s.Missing))
+		fmt.Fprintf(w, "%s%s\t%d keys\t%s\t%s\n", label("source"), s.Source, s.Keys, seconds(s.Duration), harmless(s.Missing))
+	}
+}
+
+// Checks writes the findings of a boot as lines of a table.
+func Checks(w io.Writer, findings []check.Finding) {
+	for _, f := range findings {
+		fmt.Fprintf(w, "%s%s\t%s\t%s\n", label("check"), f.Name, f.Verdict, harmless(f.Message))
+	}
+}
+
+func registry(w io.Writer, r *Registry) {
+	if r != nil {
+		fmt.Fprintf(w, "%s%s\t%s\t%s\n", label("registry"), r.Backend, r.State, join(r.Key, harmless(r.Error)))
+	}
+}
+
+func logs(w io.Writer, sinks []Sink) {
+	for _, l := range sinks {
+		fmt.Fprintf(w, "%s%s\t%d shipped\t%s\n", label("logs"), l.Sink, l.Shipped, troubles(l))
 	}
 }
 
 // Steps writes the steps of a boot as lines of a table.
 func Steps(w io.Writer, steps []Step) {
 	for _, s := range steps {
-		fmt.Fprintf(w, "step\t%s\t%s\t%s\t%s\n", s.Name, s.State, duration(s), harmless(s.Error))
+		fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\n", label("step"), s.Name, s.State, duration(s), harmless(s.Error))
 	}
 }
 

@@ -140,9 +140,8 @@ func (u *up) report(directory string) {
 	}
 	table := tabwriter.NewWriter(u.stdout, 0, 0, 2, ' ', 0)
 	status.Steps(table, receipt.Steps)
-	for _, f := range receipt.Checks {
-		fmt.Fprintf(table, "check\t%s\t%s\t%s\n", f.Name, f.Verdict, f.Message)
-	}
+	_ = table.Flush()
+	status.Checks(table, receipt.Checks)
 	_ = table.Flush()
 	u.list("wrote", filepath.Join(directory, "config"))
 	if len(receipt.Credentials) > 0 {
@@ -157,7 +156,7 @@ func (u *up) list(what, folder string) {
 			return nil //nolint:nilerr // What cannot be seen is not listed.
 		}
 		if info, err := entry.Info(); err == nil {
-			fmt.Fprintf(u.stdout, "%s %s %6d %s\n", what, info.Mode().Perm(), info.Size(), path)
+			fmt.Fprintf(u.stdout, "%-10s%s %6d %s\n", what, info.Mode().Perm(), info.Size(), path)
 		}
 		return nil
 	})
