@@ -48,6 +48,7 @@ test-rig: test-deps ## the tests on real nodes (root)
 
 test-full: test-deps ## everything, on Debian 12 and 13 (root)
 	BOOTAGENT_RIG_TRIXIE=1 $(RIG) ./...
+	BOOTAGENT_RIG_SUITE=trixie $(RIG) ./test/node
 
 lint: $(GOLANGCI) ## the rules of the house; changes nothing
 	go mod tidy -diff
@@ -72,9 +73,9 @@ fuzz: ## every fuzz target, for FUZZTIME (60s) each
 		echo "fuzz $$package $$target"; \
 		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; done
 
-bench: ## the figures: what a step costs, and what the agent does
-	go test -run '^$$' -bench . -benchmem ./...
-	@if [ -d test/bench ]; then set -x; BOOTAGENT_RIG=1 go test -count=1 -run TestBench -v ./test/bench; fi
+bench: ## the figures: what a step costs, and what the agent costs a node (root)
+	go test -run '^$$' -bench . -benchmem ./... | sed -n '/^pkg:/p; /^Benchmark/p; /FAIL/p; /panic/p'
+	@BOOTAGENT_RIG=1 BOOTAGENT_BENCH=1 go test -count=1 -run '^TestBench$$' -v ./test/bench
 
 clean: ## what was built; the cache of the tests stays
 	rm -rf bin $(DIST)

@@ -34,12 +34,12 @@ func (a *Agent) adopt(place Place) (*resident, error) {
 	if err := r.configure(f); err != nil {
 		return nil, err
 	}
+	r.online = place.Online && r.receipt.State == status.Done || r.wasOnline()
 	r.metrics = newMetrics(r)
 	r.openSinks()
 	if r.config.Registry.Set() && r.receipt.Node.ID != "" {
 		r.holder = newHolder(r)
 	}
-	r.online = place.Online && r.receipt.State == status.Done || r.wasOnline()
 	return r, nil
 }
 
@@ -54,7 +54,7 @@ func (r *resident) readReceipt() error {
 		return err
 	}
 	r.receipt, r.known = *receipt, true
-	done := output.Target{Directory: directory}.Committed() == receipt.Key
+	done := receipt.Key != "" && output.Target{Directory: directory}.Committed() == receipt.Key
 	switch {
 	case done:
 		r.receipt.State, r.receipt.Error = status.Done, ""
@@ -123,7 +123,7 @@ func (r *resident) openSinks() {
 	for _, c := range r.config.Logs {
 		sink := r.sink(c, r.metrics.instrument(sinkName(c)))
 		r.shippers = append(r.shippers, &sinks.Shipper{
-			Sink: sink, Open: r.openJournal, Log: r.Log,
+			Sink: sink, Open: r.openJournal, Log: r.Log, Notice: r.announce,
 			CursorFile: filepath.Join(r.place.Cursors, "cursor-"+digest(sink.String())),
 		})
 	}
@@ -162,7 +162,7 @@ func (r *resident) wasOnline() bool {
 		return false
 	}
 	defer root.Close()
-	f, err := root.OpenFile(onlineFile, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := root.OpenFile(onlineFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}

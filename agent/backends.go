@@ -31,6 +31,16 @@ func (a *Agent) credential(name string) ([]byte, error) {
 	return a.Credentials(name)
 }
 
+// watchLinks watches the network. Where that is not allowed, nil does: pauses
+// then last as long as they last.
+func (a *Agent) watchLinks() *truth.Links {
+	links, err := truth.WatchLinks()
+	if err != nil {
+		a.Log.WithError(err).Warn("links unwatched")
+	}
+	return links
+}
+
 // sources are the configured sources of truth, in order.
 func (b *boot) sources(links *truth.Links) []truth.Wanted {
 	var list []truth.Wanted

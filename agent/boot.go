@@ -117,10 +117,7 @@ func mountTable(root string) (mounts.Table, error) {
 
 // fetch reads the sources of truth, and lays them over each other.
 func (b *boot) fetch(ctx context.Context) error {
-	links, err := truth.WatchLinks()
-	if err != nil {
-		return err
-	}
+	links := b.watchLinks()
 	defer func() { _ = links.Close() }()
 	answers, err := truth.Fetch(ctx, b.sources(links), links, b.waiting)
 	if err != nil {
@@ -173,10 +170,7 @@ func (b *boot) claim(ctx context.Context) error {
 	if !ordinal(b.config) {
 		return nil
 	}
-	links, err := truth.WatchLinks()
-	if err != nil {
-		return err
-	}
+	links := b.watchLinks()
 	defer func() { _ = links.Close() }()
 	registry, err := b.registry(b.config.Registry, links, b.documentCredential)
 	if err != nil {

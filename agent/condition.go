@@ -122,7 +122,13 @@ func (r *resident) rotation() status.Condition {
 	return status.Condition{Type: "Online", Reason: "NotYet", Message: "not yet in rotation"}
 }
 
-func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+// title makes a reason of a state, which an odd receipt may not have.
+func title(s string) string {
+	if s == "" {
+		return "Unknown"
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
 
 // stateOf is the state in one word: the worst that is true.
 func (r *resident) stateOf(s status.Status) status.State {

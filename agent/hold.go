@@ -43,10 +43,7 @@ type holder struct {
 }
 
 func newHolder(r *resident) *holder {
-	links, err := truth.WatchLinks()
-	if err != nil {
-		r.Log.WithError(err).Warn("links unwatched") // then pauses last as long as they last
-	}
+	links := r.watchLinks()
 	return &holder{
 		open:  func() (registry, error) { return r.registry(r.config.Registry, links, r.credential) },
 		links: links, log: r.Log, notice: r.announce,
@@ -78,7 +75,7 @@ func (h *holder) run(ctx context.Context) {
 			h.hold(holding, registration)
 		}
 	}
-	if ctx.Err() == nil && lease != nil {
+	if ctx.Err() == nil {
 		h.release(ctx, lease)
 	}
 }
@@ -88,7 +85,11 @@ func (h *holder) run(ctx context.Context) {
 func (h *holder) register(ctx context.Context) (registration truth.Registration, ok bool) {
 	retry := truth.Retry{
 		Links: h.links, Longest: time.Minute,
-		Waiting: func(err error) { h.trouble("registering", err) },
+		Waiting: func(err error) {
+			if !errors.Is(err, truth.ErrTaken) { // which was noted, and ends with a place without the name
+				h.trouble("registering", err)
+			}
+		},
 	}
 	err := retry.Do(ctx, func(ctx context.Context) (err error) {
 		ctx, cancel := context.WithTimeout(ctx, registerTime)
@@ -102,8 +103,10 @@ func (h *holder) register(ctx context.Context) (registration truth.Registration,
 		}
 		return err
 	})
-	if err != nil {
-		h.trouble("registering", err) // final, or ctx has ended
+	if ctx.Err() != nil {
+		return registration, false
+	} else if err != nil { // final
+		h.trouble("registering", err)
 		h.pause(ctx, time.Minute)
 		return registration, false
 	}
@@ -239,7 +242,10 @@ func (h *holder) leave(ctx context.Context) {
 func (h *holder) release(ctx context.Context, lease truth.Lease) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
-	err := lease.Release(ctx)
+	lease, err := h.claimed(ctx, lease)
+	if err == nil && lease != nil {
+		err = lease.Release(ctx)
+	}
 	h.set(func() {
 		h.status.State, h.status.Error = "left", ""
 		if err != nil {
@@ -252,6 +258,19 @@ func (h *holder) release(ctx context.Context, lease truth.Lease) {
 		return
 	}
 	entry.Info("deregistered")
+}
+
+// claimed is the lease, or that of a name which the boot has claimed and this
+// holder did not come to adopt; nil if there is neither.
+func (h *holder) claimed(ctx context.Context, lease truth.Lease) (truth.Lease, error) {
+	if lease != nil || h.wanted().Ordinal == 0 {
+		return lease, nil
+	}
+	if err := h.reopen(); err != nil {
+		return nil, err
+	}
+	registration, err := h.registry.Register(ctx, h.wanted())
+	return registration.Lease, err
 }
 
 // wanted is the record as it is to be.
@@ -280,10 +299,10 @@ func (h *holder) good(registration truth.Registration, told truth.State) {
 	})
 }
 
-// trouble takes note of an error; one that is new is logged.
+// trouble takes note of an error and of what it leads to; what is new is logged.
 func (h *holder) trouble(state string, err error) {
 	h.mu.Lock()
-	known := h.status.Error == err.Error()
+	known := h.status.State == state && h.status.Error == err.Error()
 	h.mu.Unlock()
 	if known {
 		return

@@ -33,7 +33,7 @@ func (r *resident) leave(ctx context.Context) {
 		return
 	}
 	r.mu.Lock()
-	r.online, r.leaving = false, true // until the next start: the mark of `online` stays
+	r.online, r.leaving, r.stopping = false, true, true // until the next start: the mark of `online` stays
 	r.mu.Unlock()
 	if r.holder != nil {
 		last, cancel := context.WithTimeout(ctx, leaveTime)

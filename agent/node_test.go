@@ -9,11 +9,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/bootagent/bootagent/agent/check"
 	"github.com/bootagent/bootagent/agent/config"
 	"github.com/bootagent/bootagent/agent/output"
 	"github.com/bootagent/bootagent/agent/status"
@@ -156,7 +156,7 @@ func (m *made) published() []string {
 // inventory is who is in the registry, and which names are held.
 func (m *made) inventory() []string {
 	m.t.Helper()
-	r := truth.FileRegistry{Directory: m.Config.Registry.File.Path}
+	r := truth.FileRegistry{Directory: filepath.Join(m.run, "registry")}
 	nodes, err := r.Nodes(m.t.Context())
 	ok(m.t, err)
 	list := []string{}
@@ -237,13 +237,14 @@ func (m *made) still(v any) []byte {
 	text, err := json.MarshalIndent(v, "", "  ")
 	ok(m.t, err)
 	hostname, _ := os.Hostname()
-	out := strings.NewReplacer(m.root, "ROOT", m.run, "RUN", strconvQuote(hostname), `"HOSTNAME"`).Replace(string(text))
+	out := strings.NewReplacer(m.root, "ROOT", m.run, "RUN", strconv.Quote(hostname), `"HOSTNAME"`).Replace(string(text))
 	for pattern, with := range map[string]string{
 		`"(started|since|renewed)": "[^"]*"`: `"$1": "TIME"`,
 		`"duration_seconds": [0-9.e-]+`:      `"duration_seconds": 0`,
 		`"token": [0-9]+`:                    `"token": 1`,
 		`(?s)"addresses": \[.*?\]`:           `"addresses": []`,
 		`"key": "` + bootID + `[.0-9]*"`:     `"key": "KEY"`,
+		`sha256:[0-9a-f]{64}`:                `sha256:DIGEST`,
 		`"uid": [0-9]+`:                      `"uid": 0`,
 		`"capabilities": "[0-9a-f]+"`:        `"capabilities": "0"`,
 		`"(no_new_privs|seccomp)": \w+`:      `"$1": false`,
@@ -251,15 +252,6 @@ func (m *made) still(v any) []byte {
 		out = regexp.MustCompile(pattern).ReplaceAllString(out, with)
 	}
 	return []byte(out + "\n")
-}
-
-func strconvQuote(s string) string { return `"` + s + `"` }
-
-func verdicts(findings []check.Finding) (list []string) {
-	for _, f := range findings {
-		list = append(list, f.Name+" "+string(f.Verdict))
-	}
-	return list
 }
 
 // begins keeps the lines that begin so.

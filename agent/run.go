@@ -65,11 +65,12 @@ type resident struct {
 	holder   *holder // nil: no registry
 	metrics  *metrics
 
-	mu      sync.Mutex
-	online  bool
-	leaving bool
-	since   map[string]status.Condition // when conditions changed last
-	state   status.State                // as announced last
+	mu       sync.Mutex
+	online   bool
+	leaving  bool                        // taken out of rotation, or
+	stopping bool                        // on the way out for good
+	since    map[string]status.Condition // when conditions changed last
+	state    status.State                // as announced last
 }
 
 // stay waits until it is time to leave.
@@ -109,10 +110,11 @@ func (r *resident) serve(ctx context.Context, tasks *sync.WaitGroup) {
 }
 
 // Online puts the node in rotation, or takes it out. The registry is told
-// before it returns, if it answers in time. A node that is leaving stays out.
+// before it returns, if it answers in time. A node whose boot failed stays out,
+// and so does one that is going down.
 func (r *resident) Online(ctx context.Context, online bool) error {
 	r.mu.Lock()
-	if online && (r.leaving || r.receipt.State != status.Done) {
+	if online && (r.stopping || r.receipt.State != status.Done) {
 		r.mu.Unlock()
 		return errors.New("the node is not fit: " + string(r.Status().State))
 	}

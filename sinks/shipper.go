@@ -33,6 +33,9 @@ type Shipper struct {
 	// nobody.
 	Log *logrus.Logger
 
+	// Notice is called when the sink has gone down or come back; nil: nobody.
+	Notice func()
+
 	BatchBytes int           // a batch of this size is sent; 0: 1 MiB
 	BatchDelay time.Duration // a batch so old is sent; 0: 1 s
 
@@ -227,6 +230,7 @@ func (s *Shipper) down(err error) {
 	s.mu.Unlock()
 	if first {
 		s.log.WithFields(logrus.Fields{"sink": s.Sink.String(), "error": err}).Warn("sink down")
+		s.notice()
 	}
 }
 
@@ -238,6 +242,13 @@ func (s *Shipper) up() {
 	s.mu.Unlock()
 	if first {
 		s.log.WithField("sink", s.Sink.String()).Info("sink up")
+		s.notice()
+	}
+}
+
+func (s *Shipper) notice() {
+	if s.Notice != nil {
+		s.Notice()
 	}
 }
 

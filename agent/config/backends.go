@@ -170,6 +170,29 @@ type AgentNode struct {
 	Name string `yaml:"name" json:"name,omitzero"`
 }
 
+// Validate wants no sink twice.
+func (a *Agent) Validate() error { return different(a.Logs) }
+
+// different wants no sink twice: each would get everything twice, and they
+// would share a cursor.
+func different(logs []Sink) error {
+	seen := map[string]bool{}
+	for _, s := range logs {
+		place := ""
+		switch {
+		case s.File != nil:
+			place = s.File.Path
+		case s.JournalUpload != nil:
+			place = s.JournalUpload.URL
+		}
+		if seen[place] {
+			return errors.New("logs: the same place twice")
+		}
+		seen[place] = true
+	}
+	return nil
+}
+
 // With is c with what the document set of it.
 func (c Config) With(a Agent) Config {
 	if a.Node != nil {

@@ -86,7 +86,7 @@ func (c *Config) Validate() error {
 	if strings.Contains(c.Node.ID, "${ordinal}") || strings.Contains(c.Node.Role, "${ordinal}") {
 		errs = append(errs, errors.New("node: only the name may have an ${ordinal}: it is claimed for an identity"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, different(c.Logs))...)
 }
 
 // Naming tells whether the name can be had from the registry. Each may come

@@ -4,14 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/bootagent/bootagent/agent/facts"
 )
 
-// Expand replaces the ${…} in everything that may take facts, in place; what
-// was replaced before is left alone. The role may be used in all but itself.
+// Expand replaces the ${…} in everything that may take facts; what was
+// replaced before is left alone, and so is what other copies of c refer to. The role may be used in all but itself.
 // The node's name keeps its ${ordinal}, which only a registry knows.
 func (c *Config) Expand(f facts.Facts) error {
+	c.detach()
 	role, err := facts.Expand(c.Node.Role, f.Lookup)
 	if err != nil {
 		return fmt.Errorf("node.role: %v", err)
@@ -42,6 +44,26 @@ func (c *Config) Expand(f facts.Facts) error {
 		return errors.Join(errs...)
 	}
 	return c.Node.plain()
+}
+
+// detach makes copies of what c shares with those it was copied from.
+func (c *Config) detach() {
+	c.Sources, c.Logs = slices.Clone(c.Sources), slices.Clone(c.Logs)
+	for i, s := range c.Sources {
+		c.Sources[i] = Source{File: copied(s.File), HTTP: copied(s.HTTP)}
+	}
+	for i, s := range c.Logs {
+		c.Logs[i] = Sink{File: copied(s.File), JournalUpload: copied(s.JournalUpload)}
+	}
+	c.Registry.File, c.Registry.Etcd = copied(c.Registry.File), copied(c.Registry.Etcd)
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
 }
 
 type template struct {

@@ -12,6 +12,7 @@ import (
 // kernel command line.
 type Origin struct {
 	Files       []string    // those that are there are read, one over the other
+	Named       bool        // the files were named by somebody, and must be there
 	Credentials Credentials // bootagent.config in it is a whole configuration
 	CommandLine []string    // the kernel's words, see package systemd
 }
@@ -58,7 +59,7 @@ type text struct {
 func (o Origin) texts(named string) []text {
 	var list []text
 	for _, path := range o.Files {
-		list = append(list, text{path, func() ([]byte, error) { return readConfig(path) }, true})
+		list = append(list, text{path, func() ([]byte, error) { return readConfig(path) }, !o.Named})
 	}
 	if o.Credentials != nil {
 		const name = "bootagent.config"

@@ -127,6 +127,13 @@ func (r *Receipt) Status() Status {
 	return s
 }
 
+// Nothing is the status of a node of which nothing is known, for that reason.
+func Nothing(err error) Status {
+	s := new(Receipt).Status()
+	s.Version, s.State, s.Error = 1, Unknown, err.Error()
+	return s
+}
+
 // condition is BootDone.
 func (r *Receipt) condition() Condition {
 	c := Condition{Type: "BootDone", Reason: "Unknown", Message: "the receipt does not say", Since: r.ended()}

@@ -23,6 +23,7 @@ const (
 	Done     State = "done" // of a receipt only: the boot is done
 	Failed   State = "failed"
 	Leaving  State = "leaving"
+	Unknown  State = "unknown" // there is no receipt of this boot, and no agent
 )
 
 // Status is the answer to GET /status.

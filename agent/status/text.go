@@ -50,6 +50,9 @@ func head(w io.Writer, s Status) {
 }
 
 func node(w io.Writer, n Node) {
+	if n.ID == "" {
+		return
+	}
 	fmt.Fprintln(w, label("node")+join(n.Name, n.ID, n.Role, n.Hostname, strings.Join(n.Addresses, " ")))
 	if n.ImageID+n.ImageVersion != "" {
 		fmt.Fprintln(w, label("image")+join(n.ImageID, n.ImageVersion))

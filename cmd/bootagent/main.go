@@ -80,8 +80,7 @@ func root() *cobra.Command {
 		Use:           "bootagent",
 		Short:         "The agent of a node that is never changed after it has booted",
 		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		SilenceUsage:  true, // no Args: cobra's own rule refuses verbs that are none, NoArgs prints the help
 	}
 	var configs []string
 	command.PersistentFlags().StringArrayVar(&configs, "config", nil, "read this `file` in place of the installed ones")

@@ -16,7 +16,11 @@ func onlineCommand(configs *[]string, online bool) *cobra.Command {
 		command.Use, command.Short = "offline", "Take this node out of rotation: root only"
 	}
 	command.RunE = verb(func(command *cobra.Command) error {
-		state, err := newClient(*configs).Online(command.Context(), online)
+		client, err := newClient(*configs)
+		if err != nil {
+			return err
+		}
+		state, err := client.Online(command.Context(), online)
 		if err != nil {
 			return err
 		}

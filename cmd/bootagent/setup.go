@@ -15,10 +15,13 @@ import (
 
 // load reads the configuration as systemd and the command line left it.
 func load(files []string) (config.Config, error) {
-	if len(files) == 0 {
+	named := len(files) > 0
+	if !named {
 		files = config.Files()
 	}
-	return config.Load(config.Origin{Files: files, Credentials: credentials(), CommandLine: systemd.CommandLine()})
+	return config.Load(config.Origin{
+		Files: files, Named: named, Credentials: credentials(), CommandLine: systemd.CommandLine(),
+	})
 }
 
 // credentials are those that systemd gave to this unit.
@@ -66,6 +69,7 @@ func listen(c config.Config, log *logrus.Logger) []net.Listener {
 			log.WithError(err).Warn("status socket")
 		}
 		listeners = appendListener(listeners, "unix", path, log)
+		_ = os.Chmod(path, 0o666) // as bootagent.socket has it: everybody on the node may ask
 	}
 	if c.Status.Listen != "off" {
 		listeners = appendListener(listeners, "tcp", c.Status.Listen, log)

@@ -42,7 +42,11 @@ leaving, 4 when nothing is known of this boot, 5 while it is booting.`,
 			return fmt.Errorf("--output %s: want text or json", format)
 		}
 		return verb(func(command *cobra.Command) error {
-			ctx, client := command.Context(), newClient(*configs)
+			ctx := command.Context()
+			client, err := newClient(*configs)
+			if err != nil {
+				return err
+			}
 			if wait {
 				timed, cancel := context.WithTimeout(ctx, timeout)
 				defer cancel()
@@ -50,7 +54,7 @@ leaving, 4 when nothing is known of this boot, 5 while it is booting.`,
 			}
 			s, err := client.Ask(ctx)
 			err = show(command.OutOrStdout(), s, err, format)
-			if wait && s.State != status.Ready && s.State != status.Failed {
+			if _, told := errors.AsType[exit](err); wait && told && s.State != status.Failed {
 				return exit(exitBooting) // out of time
 			}
 			return err
@@ -59,21 +63,25 @@ leaving, 4 when nothing is known of this boot, 5 while it is booting.`,
 	return command
 }
 
-// newClient knows where to ask. Without a configuration that can be read, the
-// agent is where it is by default.
-func newClient(configs []string) status.Client {
+// newClient knows where to ask. Without a configuration that can be read, and
+// that nobody named, the agent is where it is by default.
+func newClient(configs []string) (status.Client, error) {
 	c, err := load(configs)
-	if err != nil {
+	if err != nil && len(configs) > 0 {
+		return status.Client{}, err
+	} else if err != nil {
 		c = config.Default()
 	}
-	return status.Client{Socket: socketPath(c), Directories: []string{c.Output.Directory, config.Default().Output.Directory}}
+	return status.Client{
+		Socket: socketPath(c), Directories: []string{c.Output.Directory, config.Default().Output.Directory},
+	}, nil
 }
 
 // show prints a status, and says it by the exit code, too.
 func show(w io.Writer, s status.Status, err error, format string) error {
-	if errors.Is(err, status.ErrNoReceipt) {
-		fmt.Fprintf(w, "unknown\t%v\n", err)
-		return exit(exitUnknown)
+	unknown := errors.Is(err, status.ErrNoReceipt)
+	if unknown {
+		s = status.Nothing(err)
 	} else if err != nil {
 		return err
 	}
@@ -86,6 +94,9 @@ func show(w io.Writer, s status.Status, err error, format string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if unknown {
+		return exit(exitUnknown)
 	}
 	return code(s.State)
 }

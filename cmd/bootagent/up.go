@@ -59,6 +59,7 @@ type up struct {
 	once           bool
 
 	folder string // all ours, with the embedded defaults; else empty
+	booted bool   // by somebody else before: what is published is theirs
 	agent  *agent.Agent
 	place  agent.Place
 }
@@ -69,6 +70,11 @@ func (u *up) prepare(configs []string) error {
 	if err != nil {
 		return err
 	}
+	client := status.Client{Socket: socketPath(c)}
+	if _, err := client.Status(context.Background()); err == nil {
+		return fmt.Errorf("an agent is here already: it answers on %s", client.Socket)
+	}
+	u.booted = output.Target{Directory: c.Output.Directory}.Committed() != ""
 	log := logrus.New()
 	log.SetOutput(u.stderr)
 	log.SetLevel(logrus.WarnLevel)
@@ -182,11 +188,14 @@ func (u *up) tell(ctx context.Context) {
 
 // clean takes back what was published, and the folder if it is all ours.
 func (u *up) clean() {
-	if u.agent != nil {
+	if u.agent != nil && !u.booted {
 		c := u.agent.Config.Output
 		target := output.Target{Directory: c.Directory, Credentials: c.Credentials}
 		if receipt, err := status.ReadReceipt(c.Directory); err == nil {
 			target.Withdraw(receipt.Credentials)
+			if receipt.State == status.Done { // which is not so any more
+				_ = os.Remove(filepath.Join(c.Directory, "receipt.json"))
+			}
 		}
 		_ = os.Remove(socketPath(u.agent.Config))
 	}

@@ -2,7 +2,6 @@ package bench_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,11 +32,13 @@ func (m *machineUnderTest) bootTimes(t *testing.T) bootTimes {
 	t.Helper()
 	active := "ActiveEnterTimestampMonotonic"
 	b := bootTimes{app: m.stamp(t, "app.service", active) - m.stamp(t, "basic.target", active)}
-	if _, err := m.Run("systemctl", "cat", bootUnit); err == nil {
+	if m.config != "" {
 		b.unit = m.unitTimes(t)
 	}
 	return b
 }
+
+func (u unitTimes) steps() time.Duration { return u.agent }
 
 func (m *machineUnderTest) unitTimes(t *testing.T) unitTimes {
 	t.Helper()
@@ -91,29 +92,29 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // boots adds what the agent costs a boot: measured are a bare node, one with
 // a file as its source, and one that asks servers.
-func (r *table) boots(measured [][]bootTimes) {
+func (r *table) boots(measured [][]bootTimes, e execTimes) {
 	bare, file, served := measured[0], measured[1], measured[2]
 	app := func(b bootTimes) time.Duration { return b.app }
-	r.section("boot: basic.target to the application active")
+	unit := func(b bootTimes) unitTimes { return b.unit }
+	r.section("boot: from basic.target active to the application active")
 	r.times("without the agent", 0, collect(bare, app))
 	r.times("after the boot, file source", 0, collect(file, app))
 	r.times("after the boot, https source and etcd", 0, collect(served, app))
-	r.times("added by the agent, file source", 150*time.Millisecond, differences(collect(file, app), collect(bare, app)))
-	r.times("added by the agent, https source and etcd", 0, differences(collect(served, app), collect(bare, app)))
+	r.times("added by the agent, file source", 150*time.Millisecond, pairs(collect(file, app), -1, collect(bare, app)))
+	r.times("added by the agent, https source and etcd", 0, pairs(collect(served, app), -1, collect(bare, app)))
 
-	for _, node := range []struct {
-		name  string
-		boots []bootTimes
-	}{{"file source", file}, {"https source and etcd", served}} {
-		r.section(fmt.Sprintf("boot: %s, %s", bootUnit, node.name))
-		r.unit(collect(node.boots, func(b bootTimes) unitTimes { return b.unit }))
-	}
+	r.section("boot: " + bootUnit + ", file source")
+	units := collect(file, unit)
+	r.unit(units)
+	r.times("ours: cold start of the process, below, + steps", 50*time.Millisecond, pairs(collect(units, unitTimes.steps), +1, e.cold))
+	r.section("boot: " + bootUnit + ", https source and etcd")
+	r.unit(collect(served, unit))
 }
 
 // unit adds the times of a unit's runs.
 func (r *table) unit(runs []unitTimes) {
 	r.times("fork to first step (sandbox, process start)", 0, collect(runs, func(u unitTimes) time.Duration { return u.first }))
-	r.times("the agent's steps (receipt)", 0, collect(runs, func(u unitTimes) time.Duration { return u.agent }))
+	r.times("the agent's steps (receipt)", 0, collect(runs, unitTimes.steps))
 	r.times("fork to commit", 0, collect(runs, func(u unitTimes) time.Duration { return u.commit }))
 	r.times("fork to exit", 0, collect(runs, func(u unitTimes) time.Duration { return u.exit }))
 }

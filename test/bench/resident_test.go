@@ -9,7 +9,12 @@ import (
 	"time"
 )
 
-const window = 10 * time.Second // in which the resident is watched
+// The resident is watched for a number of windows, one after the other: the
+// first ones have the end of what the boot has left to do.
+const (
+	window  = 10 * time.Second
+	windows = 4
+)
 
 // usage is what the processes of the resident have used up to a moment.
 type usage struct {
@@ -19,10 +24,9 @@ type usage struct {
 
 // process is one of the resident's.
 type process struct {
-	name        string
-	rss, anon   float64 // MB
-	threads     float64
-	switches    float64 // voluntary, of all its threads
+	name      string
+	rss, anon float64 // MB
+	switches  float64 // voluntary, of all its threads
 }
 
 // usageScript prints the CPU time of a unit, then what the kernel says of each
@@ -37,33 +41,46 @@ for pid in $(cat cgroup.procs); do
 done
 `
 
-// resident adds what the agent takes while nothing happens: it ships the
-// journal, in which nothing is written, and keeps a lease in etcd.
-func (r *table) resident(t *testing.T, m *machineUnderTest) {
+// idle is what the resident has used before, between and after windows in
+// which nothing was written to the journal that it follows.
+func (m *machineUnderTest) idle(t *testing.T) []usage {
 	t.Helper()
-	for range 6 {
+	for range 3 {
 		cursor := m.Journal("--lines=0", "--show-cursor")
-		before := m.usage(t)
-		time.Sleep(window) // this is what is measured
-		after := m.usage(t)
-		if m.Journal("--lines=0", "--show-cursor") == cursor && len(before.processes) == len(after.processes) {
-			r.idle(before, after)
-			return
+		seen, stable := []usage{m.usage(t)}, true
+		for range windows {
+			time.Sleep(window) // this is what is measured
+			seen = append(seen, m.usage(t))
+			stable = stable && len(seen[len(seen)-1].processes) == len(seen[0].processes)
+		}
+		if stable && m.Journal("--lines=0", "--show-cursor") == cursor {
+			return seen
 		}
 	}
 	t.Fatal("resident: the node's journal does not come to rest")
+	return nil
 }
 
-// idle adds the difference of two usages, a window apart.
-func (r *table) idle(before, after usage) {
-	r.section(fmt.Sprintf("resident: idle for %v, journal followed, lease of etcd kept", window))
-	for i, p := range after.processes {
-		r.one(p.name+": resident memory", "MB", p.rss)
-		r.one(p.name+": anonymous memory", "MB", p.anon)
-		r.one(p.name+": threads", "", p.threads)
-		r.one(p.name+": voluntary context switches", "/s", (p.switches-before.processes[i].switches)/window.Seconds())
+// resident adds what the resident takes.
+func (r *table) resident(how string, seen []usage) {
+	r.section(fmt.Sprintf("resident: %v in which nothing is logged, %s", window, how))
+	for i, p := range seen[0].processes {
+		r.numbers(p.name+": resident memory", "MB", collect(seen, func(u usage) float64 { return u.processes[i].rss }))
+		r.numbers(p.name+": anonymous memory", "MB", collect(seen, func(u usage) float64 { return u.processes[i].anon }))
+		r.numbers(p.name+": voluntary context switches", "/s", increments(collect(seen, func(u usage) float64 {
+			return u.processes[i].switches / window.Seconds()
+		})))
 	}
-	r.one("CPU, both", "ms", float64((after.cpu-before.cpu).Microseconds())/1000)
+	r.numbers("CPU of both", "ms", increments(collect(seen, func(u usage) float64 { return ms(u.cpu) })))
+}
+
+// increments are the differences from each value to the next.
+func increments(values []float64) []float64 {
+	var differences []float64
+	for i, value := range values[1:] {
+		differences = append(differences, value-values[i])
+	}
+	return differences
 }
 
 // usage reads the resident's.
@@ -99,8 +116,6 @@ func (p *process) add(key string, value float64) {
 		p.rss = value / 1024
 	case "RssAnon:":
 		p.anon = value / 1024
-	case "Threads:":
-		p.threads = value
 	case "task_voluntary_ctxt_switches:":
 		p.switches += value
 	}
@@ -114,5 +129,5 @@ func (r *table) program(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	r.section("program")
-	r.one("size", "MB", float64(info.Size())/1e6)
+	r.numbers("size", "MB", []float64{float64(info.Size()) / 1e6})
 }

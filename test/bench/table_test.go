@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 )
 
@@ -20,36 +19,38 @@ func (r *table) section(title string) {
 	r.lines = append(r.lines, "", title)
 }
 
-// times adds a figure that was measured several times. It has no target if
-// that is zero.
-func (r *table) times(name string, target time.Duration, values []time.Duration) {
-	median, verdict := quantile(values, 0.5), ""
-	if target > 0 {
-		verdict = fmt.Sprintf("≤ %.0f ms\tmet", ms(target))
-		if median > target {
-			verdict = fmt.Sprintf("≤ %.0f ms\tMISSED", ms(target))
-		}
+func (r *table) row(name, unit string, values []float64, target string) {
+	median, p90 := fmt.Sprintf("%.1f %s", quantile(values, 0.5), unit), ""
+	if len(values) > 1 {
+		p90 = fmt.Sprintf("%.1f %s", quantile(values, 0.9), unit)
 	}
-	r.lines = append(r.lines, fmt.Sprintf("  %s\t%.1f ms\t%.1f ms\t%d\t%s", name, ms(median), ms(quantile(values, 0.9)), len(values), verdict))
+	line := fmt.Sprintf("  %-48s %10s %10s %4d   %s", name, median, p90, len(values), target)
+	r.lines = append(r.lines, strings.TrimRight(line, " "))
 }
 
-// one adds a figure that was measured once.
-func (r *table) one(name, unit string, value float64) {
-	number := fmt.Sprintf("%.1f", value)
-	if value == math.Trunc(value) {
-		number = fmt.Sprintf("%.0f", value)
+// numbers adds a figure that has no target.
+func (r *table) numbers(name, unit string, values []float64) {
+	r.row(name, unit, values, "")
+}
+
+// times adds a figure that is a duration. It has no target if that is zero;
+// else its median is to be no longer.
+func (r *table) times(name string, target time.Duration, durations []time.Duration) {
+	values, verdict := collect(durations, ms), ""
+	if target > 0 {
+		verdict = fmt.Sprintf("≤ %.0f ms: met", ms(target))
+		if quantile(values, 0.5) > ms(target) {
+			verdict = fmt.Sprintf("≤ %.0f ms: MISSED", ms(target))
+		}
 	}
-	r.lines = append(r.lines, strings.TrimRight(fmt.Sprintf("  %s\t%s %s", name, number, unit), " ")+"\t\t1\t")
+	r.row(name, "ms", values, verdict)
 }
 
 func (r *table) print(w io.Writer, machine string) {
-	fmt.Fprintf(w, "\n%s\n\n", machine)
-	columns := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(columns, "\tmedian\tp90\tn\ttarget")
+	fmt.Fprintf(w, "\n%s\n\n%61s %10s %4s   %s\n", machine, "median", "p90", "n", "target")
 	for _, line := range r.lines {
-		fmt.Fprintln(columns, line)
+		fmt.Fprintln(w, line)
 	}
-	_ = columns.Flush()
 	fmt.Fprintln(w)
 }
 
@@ -57,7 +58,7 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // quantile is the smallest value that this part of the values does not exceed.
 // The median of an even number of them is in the middle of the middle two.
-func quantile(values []time.Duration, part float64) time.Duration {
+func quantile(values []float64, part float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	if part == 0.5 && n%2 == 0 {
@@ -75,11 +76,12 @@ func collect[T, V any](list []T, get func(T) V) []V {
 	return values
 }
 
-// differences are those of values that belong together.
-func differences(a, b []time.Duration) []time.Duration {
+// pairs are the sums (sign +1) or differences (-1) of values that belong
+// together.
+func pairs(a []time.Duration, sign time.Duration, b []time.Duration) []time.Duration {
 	values := make([]time.Duration, len(a))
 	for i := range a {
-		values[i] = a[i] - b[i]
+		values[i] = a[i] + sign*b[i]
 	}
 	return values
 }
@@ -104,19 +106,19 @@ func machine(t *testing.T, m *machineUnderTest) string {
 func TestQuantile(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		values []time.Duration
+		values []float64
 		part   float64
-		want   time.Duration
+		want   float64
 	}{
-		{[]time.Duration{7}, 0.5, 7},
-		{[]time.Duration{7}, 0.9, 7},
-		{[]time.Duration{3, 1, 2}, 0.5, 2},
-		{[]time.Duration{4, 2, 8, 1}, 0.5, 3},
-		{[]time.Duration{10, 9, 8, 7, 6, 5, 4, 3, 2, 1}, 0.9, 9},
-		{[]time.Duration{11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1}, 0.9, 10},
+		{[]float64{7}, 0.5, 7},
+		{[]float64{7}, 0.9, 7},
+		{[]float64{3, 1, 2}, 0.5, 2},
+		{[]float64{4, 2, 8, 1}, 0.5, 3},
+		{[]float64{10, 9, 8, 7, 6, 5, 4, 3, 2, 1}, 0.9, 9},
+		{[]float64{11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1}, 0.9, 10},
 	} {
 		if got := quantile(test.values, test.part); got != test.want {
-			t.Errorf("quantile(%v, %v) = %d, want %d", test.values, test.part, got, test.want)
+			t.Errorf("quantile(%v, %v) = %v, want %v", test.values, test.part, got, test.want)
 		}
 	}
 }

@@ -88,8 +88,9 @@ func run(t testing.TB, env []string, name string, args ...string) {
 // A machineUnderTest is a node that is booted again and again.
 type machineUnderTest struct {
 	*rig.Node
-	up    string // the file that appears when the boot is over
-	fresh func() // makes the world forget the node
+	config string // the agent's, empty without it
+	up     string // the file that appears when the boot is over
+	fresh  func() // makes the world forget the node
 }
 
 // bare is a node without the agent.
@@ -103,38 +104,37 @@ func (w world) bare(t *testing.T) *machineUnderTest {
 // file is a node whose boot needs no network: its truth is in its image.
 func (w world) file(t *testing.T) *machineUnderTest {
 	t.Helper()
-	return w.boot(t, w.installed("file: {path: /usr/share/bench/document.yaml}", ""))
+	return w.boot(t, w.installed(`
+node: {role: web}
+sources: [{file: {path: /usr/share/bench/document.yaml}}]
+`))
 }
 
 // served is a node that fetches its configuration, and has a place in etcd.
 func (w world) served(t *testing.T) *machineUnderTest {
 	t.Helper()
-	return w.boot(t, w.installed(
-		fmt.Sprintf(`http: {url: "%s/${role}/${machine_id}.yaml", ca: {file: /usr/share/bench/ca.pem}}`, w.truth.URL),
-		fmt.Sprintf(`registry: {etcd: {endpoints: ["%s"]}}`, w.etcd.URL)))
+	return w.boot(t, w.installed(fmt.Sprintf(`
+node: {role: web, name: "web-${ordinal}"}
+sources: [{http: {url: "%s/${role}/${machine_id}.yaml", ca: {credential: truth-ca}}}]
+registry: {etcd: {endpoints: ["%s"]}}
+`, w.truth.URL, w.etcd.URL)))
 }
 
-// installed is an image with the agent, and the application after it.
-func (w world) installed(source, registry string) rig.Image {
-	name := ""
-	if registry != "" {
-		name = `, name: "web-${ordinal}"`
-	}
-	config := fmt.Sprintf(`
-node: {role: web%s}
+// installed is an image with the agent, and the application after it. What
+// differs from run to run is no part of it, so that it is packed once.
+func (w world) installed(config string) rig.Image {
+	config += fmt.Sprintf(`
 checks: {root: enforce, superblock: enforce}
-sources: [%s]
-%s
 logs: [{journal_upload: {url: "%s/insert/journald"}}]
-`, name, "{"+source+"}", registry, w.logs.URL)
+`, w.logs.URL)
 	return rig.Image{
 		Debs: []string{w.deb},
 		Files: map[string]rig.File{
-			"/etc/systemd/system/app.service": {Content: fmt.Sprintf(appUnit, afterBoot)},
-			"/etc/bootagent/bootagent.yaml":   {Content: config},
-			"/usr/share/bench/document.yaml":  {Content: document},
-			"/usr/share/bench/ca.pem":         {Content: string(w.truth.CA)},
+			"/etc/systemd/system/app.service":                         {Content: fmt.Sprintf(appUnit, afterBoot)},
+			"/etc/systemd/system/bootagent-boot.service.d/truth.conf": {Content: "[Service]\nLoadCredential=truth-ca\n"},
+			"/usr/share/bench/document.yaml":                          {Content: document},
 		},
+		Credentials: map[string]string{"bootagent.config": config, "truth-ca": string(w.truth.CA)},
 	}
 }
 
@@ -147,8 +147,12 @@ func (w world) boot(t *testing.T, image rig.Image) *machineUnderTest {
 	image.Enable = []string{"app.service", "up.service"}
 	image.Binds = map[string]string{shared: "/mnt"}
 	image.NoWait = true
-	m := &machineUnderTest{Node: rig.Boot(t, image), up: filepath.Join(shared, "up")}
-	m.fresh = func() { w.forget(t) }
+	m := &machineUnderTest{
+		Node:   rig.Boot(t, image),
+		config: image.Credentials["bootagent.config"],
+		up:     filepath.Join(shared, "up"),
+		fresh:  func() { w.forget(t) },
+	}
 	m.awaitUp(t)
 	m.Kill()
 	return m

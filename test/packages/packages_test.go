@@ -61,6 +61,9 @@ func TestReproducible(t *testing.T) {
 			t.Errorf("%s differs from build to build", file.Name())
 		}
 	}
+	if out, err := exec.Command("ldd", one+"/bootagent-amd64").CombinedOutput(); err == nil || !strings.Contains(string(out), "not a dynamic executable") {
+		t.Errorf("the binary is not static: %s", out)
+	}
 	equal(t, "architecture of the deb", "arm64", run(t, exec.Command("dpkg-deb", "-f", one+"/bootagent_1.0.0_arm64.deb", "Architecture")))
 	equal(t, "architecture of the rpm", "aarch64", run(t, exec.Command("rpm", "-qp", "--qf", "%{ARCH}", one+"/bootagent-1.0.0-1.aarch64.rpm")))
 }
