@@ -39,7 +39,7 @@ func TestMetrics(t *testing.T) {
 	for _, code := range []int{200, 200, 503} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
 		client := &http.Client{Transport: r.metrics.instrument("journal_upload")(server.Client().Transport)}
-		response, err := client.Get(server.URL) //nolint:noctx // It is of this test.
+		response, err := client.Get(server.URL)
 		ok(t, err)
 		response.Body.Close()
 		server.Close()

@@ -23,7 +23,6 @@ import (
 	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
-//nolint:gochecknoglobals // Flags of tests are.
 var update = flag.Bool("update", false, "write the golden files anew")
 
 const (

@@ -186,7 +186,7 @@ func TestNoErrorHasAValue(t *testing.T) {
 }
 
 func unwrapped(err error) []error {
-	if list, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // The list itself is wanted.
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
 		return list.Unwrap()
 	}
 	return []error{err}

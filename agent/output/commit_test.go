@@ -203,16 +203,16 @@ func TestOrder(t *testing.T) {
 	}
 	var steps []string
 	p.Progress = func(step string) {
-		seen := step
+		seen := []string{step}
 		for _, name := range []string{"/credstore/a", "/credstore/b", "/run/agent-credentials/a", "/run/config", "/run/config/env"} {
 			if _, err := os.Lstat(p.base + name); err == nil {
-				seen += " " + name
+				seen = append(seen, name)
 			}
 		}
 		if p.Committed() != "" {
-			seen += " done"
+			seen = append(seen, "done")
 		}
-		steps = append(steps, seen)
+		steps = append(steps, strings.Join(seen, " "))
 	}
 	commit(t, p, tree)
 	const all = " /credstore/a /credstore/b /run/agent-credentials/a"

@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-//nolint:gochecknoglobals // Flags of tests are.
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // whole is a document with something of everything.

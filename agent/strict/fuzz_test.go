@@ -12,18 +12,21 @@ import (
 
 // bombs are texts that are much to read, for their size.
 func bombs() map[string]string {
-	aliases := "free:\n  a0: &a0 [x, x]\n"
+	var aliases strings.Builder
+	aliases.WriteString("free:\n  a0: &a0 [x, x]\n")
 	for i := range 30 {
-		aliases += "  b" + strings.Repeat("i", i) + ": &a" + strings.Repeat("i", i+1) + " [*a" + strings.Repeat("i", i) + "]\n"
+		name := strings.Repeat("i", i)
+		aliases.WriteString("  b" + name + ": &a" + name + "i [*a" + name + "]\n")
 	}
-	laughs := "free:\n  a: &a [x,x,x,x,x,x,x,x,x]\n"
+	var laughs strings.Builder
+	laughs.WriteString("free:\n  a: &a [x,x,x,x,x,x,x,x,x]\n")
 	for c := 'b'; c < 'm'; c++ {
-		laughs += "  " + string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 9) + "]\n"
+		laughs.WriteString("  " + string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+",", 9) + "]\n")
 	}
 	const many = 1 << 16
 	return map[string]string{
-		"aliases":   aliases,
-		"laughs":    laughs,
+		"aliases":   aliases.String(),
+		"laughs":    laughs.String(),
 		"brackets":  "free: " + strings.Repeat("[", many),
 		"closed":    "free: " + strings.Repeat("[", many) + strings.Repeat("]", many),
 		"braces":    strings.Repeat("{a: ", many),
@@ -77,7 +80,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var s sample
 		if err := Decode("f", text, &s); err != nil {
-			for _, e := range err.(Errors) { //nolint:errorlint // Decode promises the type.
+			for _, e := range err.(Errors) {
 				if !strings.HasPrefix(e.Error(), "f:") {
 					t.Errorf("%q: no place: %v", text, e)
 				}

@@ -94,7 +94,7 @@ func gone(ts *testscript.TestScript, _ bool, _ []string) {
 
 // deaf listens on a socket, accepts, and never answers.
 func deaf(ts *testscript.TestScript, _ bool, args []string) {
-	l, err := net.Listen("unix", ts.MkAbs(args[0])) //nolint:noctx // A listen on this node does not wait.
+	l, err := net.Listen("unix", ts.MkAbs(args[0]))
 	ts.Check(err)
 	ended := make(chan []net.Conn)
 	go func() {
