@@ -10,8 +10,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/bootagent/bootagent/agent/config"
+	"github.com/bootagent/bootagent/agent/document"
 	"github.com/bootagent/bootagent/agent/facts"
 	"github.com/bootagent/bootagent/agent/output"
 	"github.com/bootagent/bootagent/agent/status"
@@ -44,8 +47,7 @@ func (a *Agent) adopt(place Place) (*resident, error) {
 }
 
 // readReceipt reads what the boot left. It is on tmpfs, and so of this start of
-// the kernel; a soft-reboot runs the boot again before the resident. Whether
-// the boot is done is what config/.boot says.
+// the kernel. Whether the boot is done is what config/.boot says.
 func (r *resident) readReceipt() error {
 	directory := r.Config.Output.Directory
 	receipt, err := status.ReadReceipt(receiptDirectory(directory))
@@ -54,6 +56,10 @@ func (r *resident) readReceipt() error {
 		return err
 	}
 	r.receipt, r.known = *receipt, true
+	if !r.current(receipt.Key) {
+		r.receipt.State, r.receipt.Error = status.Failed, "the boot did not run: the receipt is of an earlier one"
+		return nil
+	}
 	done := receipt.Key != "" && output.Target{Directory: directory}.Committed() == receipt.Key
 	switch {
 	case done:
@@ -62,6 +68,22 @@ func (r *resident) readReceipt() error {
 		r.receipt.State, r.receipt.Error = status.Failed, "the boot was killed"+during(receipt)
 	}
 	return nil
+}
+
+// current tells whether a receipt's key is of this boot, as far as systemd says
+// so: a soft-reboot leaves /run as it was, and its boot may have died before it
+// wrote anything.
+func (r *resident) current(key string) bool {
+	_, begun, _ := strings.Cut(key, ".")
+	if begun == "" || r.place.Unit == "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	manager := r.manager(ctx)
+	defer manager.Close()
+	now, err := manager.UserspaceStart()
+	return err != nil || now == begun
 }
 
 // nothingKnown says why there is no receipt: there may have been no place
@@ -112,7 +134,7 @@ func readSettings(path string) (config.Agent, error) {
 	}
 	defer file.Close()
 	var settings config.Agent
-	if err := json.NewDecoder(io.LimitReader(file, 1<<20)).Decode(&settings); err != nil {
+	if err := json.NewDecoder(io.LimitReader(file, 8*document.MaxSize)).Decode(&settings); err != nil {
 		return config.Agent{}, fmt.Errorf("published configuration: %v", err)
 	}
 	return settings, nil

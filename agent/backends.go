@@ -155,8 +155,7 @@ func (a *Agent) sink(c config.Sink, instrument func(http.RoundTripper) http.Roun
 func (a *Agent) transport(c config.TLS) http.RoundTripper {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         dialer.DialContext,
+		DialContext:         dialer.DialContext, // no proxy: DialTLSContext would not know of it
 		IdleConnTimeout:     time.Minute,
 		TLSHandshakeTimeout: 10 * time.Second,
 		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {

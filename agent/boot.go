@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,9 +19,6 @@ import (
 	"github.com/bootagent/bootagent/agent/truth"
 )
 
-// bakedCredentials are the image's own: a document must not take their names.
-const bakedCredentials = "/etc/credstore"
-
 // Boot boots the node. If this boot of it was done before, it does nothing.
 // After an error nothing is published; the receipt says why, and so did the
 // log: whoever reads the journal gets it as an entry with all its fields.
@@ -32,6 +30,7 @@ func (a *Agent) Boot(ctx context.Context) error {
 	if b.done() {
 		return nil
 	}
+	defer b.close()
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(b.config.Boot.Deadline))
 	defer cancel()
 	for _, step := range []struct {
@@ -64,6 +63,13 @@ type boot struct {
 	facts        facts.Facts     // from identify on
 	document     document.Merged // from fetch on
 	registration truth.Registration
+	open         []func() error // what is to be closed at the end
+}
+
+func (b *boot) close() {
+	for _, f := range b.open {
+		_ = f()
+	}
 }
 
 // identify finds out who this node is.
@@ -115,7 +121,8 @@ func mountTable(root string) (mounts.Table, error) {
 	return mounts.Parse(f)
 }
 
-// fetch reads the sources of truth, and lays them over each other.
+// fetch reads the sources of truth, lays them over each other, and obeys what
+// they say of the agent: from here on, its configuration has that in it.
 func (b *boot) fetch(ctx context.Context) error {
 	links := b.watchLinks()
 	defer func() { _ = links.Close() }()
@@ -135,8 +142,15 @@ func (b *boot) fetch(ctx context.Context) error {
 	return b.obey(b.document.Agent)
 }
 
-// obey takes over what the document says of the agent itself.
+// obey takes over what the document says of the agent itself. It may name
+// credentials of its own to prove who the node is, and no others: else it
+// could have them sent to a server of its choice.
 func (b *boot) obey(settings config.Agent) error {
+	for _, s := range settings.Secrets() {
+		if _, own := b.document.Credentials[document.CredentialName(s.Credential)]; s.Set() && !own {
+			return fmt.Errorf("agent: %s: a document may only name a credential of its own", s)
+		}
+	}
 	b.config = b.config.With(settings)
 	if err := b.config.Naming(); err != nil {
 		return err
@@ -171,12 +185,12 @@ func (b *boot) claim(ctx context.Context) error {
 		return nil
 	}
 	links := b.watchLinks()
-	defer func() { _ = links.Close() }()
+	b.open = append(b.open, links.Close)
 	registry, err := b.registry(b.config.Registry, links, b.documentCredential)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = registry.close() }()
+	b.open = append(b.open, registry.close) // not before a failed boot has given the name back
 	retry := truth.Retry{Links: links, Waiting: func(err error) { b.waiting(registry.String(), err) }}
 	err = retry.Do(ctx, func(ctx context.Context) (err error) {
 		b.registration, err = registry.Register(ctx, record(b.receipt, b.config, truth.StateBooting, b.Version))
@@ -196,6 +210,7 @@ func (b *boot) claim(ctx context.Context) error {
 // first of them is written, so that they are found after a crash.
 func (b *boot) write(context.Context) error {
 	tree := output.Render(b.document, b.describeNode(), b.config)
+	tree.Agent = append(tree.Agent, b.passOn()...)
 	for _, c := range tree.Credentials {
 		b.receipt.Credentials = append(b.receipt.Credentials, c.Path)
 	}
@@ -205,12 +220,30 @@ func (b *boot) write(context.Context) error {
 	return b.target.Commit(tree, b.key, b.ours)
 }
 
-// describeNode is the node as its programs read it.
+// passOn are the credentials of this unit that the resident needs, too: those
+// which its configuration names and the document does not have.
+func (b *boot) passOn() []output.File {
+	var files []output.File
+	for _, name := range b.config.AgentSecrets() {
+		if _, ok := b.document.Credentials[document.CredentialName(name)]; ok {
+			continue
+		}
+		if value, err := b.credential(name); err == nil {
+			files = append(files, output.Credential(name, value))
+		}
+	}
+	return files
+}
+
+// describeNode is the node as its programs read it. What the kernel shows to
+// root only stays with root.
 func (b *boot) describeNode() output.Node {
 	n := b.receipt.Node
+	public := b.facts
+	public.DMI.Serial, public.DMI.UUID = "", ""
 	return output.Node{
 		ID: n.ID, Name: n.Name, Ordinal: n.Ordinal, Token: b.registration.Token, Role: n.Role,
-		MachineID: n.MachineID, BootID: n.BootID, Hostname: n.Hostname, Addresses: n.Addresses, Facts: b.facts,
+		MachineID: n.MachineID, BootID: n.BootID, Hostname: n.Hostname, Addresses: n.Addresses, Facts: public,
 	}
 }
 
@@ -220,7 +253,10 @@ func (b *boot) failed(ctx context.Context, err error) error {
 	if b.registration.Lease != nil {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
-		_ = b.registration.Release(last) // else the registry's TTL does it
+		if err := b.registration.Release(last); err != nil { // then the registry's TTL does it
+			b.Log.WithField("message_id", messageRegistry).WithError(err).Warn("name not given back")
+		}
+		b.receipt.Node.Name, b.receipt.Node.Ordinal = "", 0
 	}
 	b.receipt.Credentials, b.receipt.Registry = nil, nil
 	return b.end(status.Failed, err)

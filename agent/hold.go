@@ -73,6 +73,7 @@ func (h *holder) run(ctx context.Context) {
 		if registration, ok := h.register(holding); ok {
 			lease = registration.Lease
 			h.hold(holding, registration)
+			h.standAside(holding, registration)
 		}
 	}
 	if ctx.Err() == nil {
@@ -100,6 +101,8 @@ func (h *holder) register(ctx context.Context) (registration truth.Registration,
 		registration, err = h.registry.Register(ctx, h.wanted())
 		if errors.Is(err, truth.ErrTaken) {
 			h.nameless(err)
+		} else if err != nil {
+			h.close() // the next attempt reads its secrets again
 		}
 		return err
 	})
@@ -128,7 +131,31 @@ func (h *holder) reopen() (err error) {
 func (h *holder) close() {
 	if h.registry.Registry != nil {
 		_ = h.registry.close()
+		h.registry = registry{}
 	}
+}
+
+// standAside waits as long as another boot of this identity is registered: a
+// machine that was cloned with its id, mostly. To register again would take
+// the place from the other one, which would take it back, for ever.
+func (h *holder) standAside(ctx context.Context, registration truth.Registration) {
+	for h.another(ctx) && h.pause(ctx, cmp.Or(registration.TTL, time.Minute)) {
+	}
+}
+
+// another tells whether another boot of this identity is registered.
+func (h *holder) another(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, registerTime)
+	defer cancel()
+	us := h.wanted()
+	nodes, _ := h.registry.Nodes(ctx) // those that could be read
+	for _, n := range nodes {
+		if n.ID == us.ID && n.BootID != us.BootID {
+			h.trouble("lost", fmt.Errorf("%s: another boot of node %s is registered (was its machine-id cloned?)", h.registry, n.ID))
+			return true
+		}
+	}
+	return false
 }
 
 // hold renews the lease until it is lost or ctx ends. A registry that does not

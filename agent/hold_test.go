@@ -77,13 +77,19 @@ func (l *ledger) open() (registry, error) {
 	if l.sealed != nil {
 		return registry{}, l.sealed
 	}
+	l.closed = false
 	return registry{l, func() error { l.closed = true; return nil }}, nil
 }
 
 func (l *ledger) String() string { return "ledger" }
 
 func (l *ledger) Nodes(context.Context) ([]truth.Node, error) {
-	return nil, errors.New("not asked here")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.node == nil {
+		return nil, nil
+	}
+	return []truth.Node{*l.node}, nil
 }
 
 func (l *ledger) Register(ctx context.Context, n truth.Node) (truth.Registration, error) {
@@ -541,4 +547,37 @@ func TestInterval(t *testing.T) {
 			t.Errorf("%v", d)
 		}
 	}
+}
+
+// TestHolderStandsAside loses its place to another boot of its identity, and
+// does not take it back while that one is there.
+func TestHolderStandsAside(t *testing.T) {
+	l := &ledger{ttl: 30 * time.Second}
+	hold(t, l, func(t *testing.T, h *held) {
+		after(time.Second)
+		clone := *l.node
+		clone.BootID = "another"
+		l.mu.Lock()
+		l.node = &clone
+		l.mu.Unlock()
+		l.answers(func(_ context.Context, what string) error {
+			if what == "renew" {
+				return truth.ErrLost
+			}
+			return nil
+		})
+		after(time.Hour)
+		if s := h.Status(); s.State != "lost" || !strings.Contains(s.Error, "another boot") {
+			t.Errorf("state %s: %s", s.State, s.Error)
+		}
+		if n := len(h.times("register")); n != 1 {
+			t.Errorf("registered %d times", n)
+		}
+		l.mu.Lock()
+		l.node = nil // the clone has gone
+		l.mu.Unlock()
+		l.answers(nil)
+		after(time.Minute)
+		h.wantState(t, "registered", "")
+	})
 }

@@ -3,11 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
-	"sync"
+	"fmt"
 	"time"
 
 	"github.com/bootagent/bootagent/systemd"
-	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 )
 
 // How the resident leaves. Its unit gives it 30 s, more if it asks.
@@ -15,6 +15,7 @@ const (
 	blindTime    = 3 * time.Second        // as long as that, if other units may be stopping unseen
 	quietTime    = 500 * time.Millisecond // journald hands entries on within 250 ms
 	drainTime    = 10 * time.Second       // for the last of the logs
+	restartTime  = time.Second            // for the last of the logs, if a successor goes on with them
 	failedTime   = 5 * time.Minute        // for the reason of a failed boot, before the node is shot
 	lingerTime   = 100 * time.Second      // for units that stop slowly: DefaultTimeoutStopSec is 90 s
 	lingerLook   = 100 * time.Millisecond // between two looks at them
@@ -29,7 +30,7 @@ func (r *resident) leave(ctx context.Context) {
 	manager := r.manager(ctx)
 	defer manager.Close()
 	if r.restarts(ctx, manager) {
-		r.drain(ctx, 0, drainTime)
+		_ = r.drain(ctx, 0, restartTime) // what is left is the successor's
 		return
 	}
 	r.mu.Lock()
@@ -41,7 +42,9 @@ func (r *resident) leave(ctx context.Context) {
 		r.holder.leave(last)
 	}
 	r.announce()
-	r.drain(ctx, r.linger(ctx, manager), drainTime)
+	if err := r.drain(ctx, r.linger(ctx, manager), drainTime); err != nil {
+		r.Log.WithField("message_id", messageLeaving).WithError(err).Warn("logs left behind")
+	}
 }
 
 // manager is a connection to systemd; nil without one.
@@ -95,18 +98,20 @@ func (r *resident) linger(ctx context.Context, manager *systemd.Manager) (quiet 
 }
 
 // drain sends what the journal holds, to all sinks at the same time, until it
-// was quiet for that long, or the most time has passed.
-func (r *resident) drain(ctx context.Context, quiet, most time.Duration) {
+// was quiet for that long, or the most time has passed. The error is of the
+// first sink that did not get everything.
+func (r *resident) drain(ctx context.Context, quiet, most time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	r.Notify.Extend(drainTime + leaveTime)
-	var drains sync.WaitGroup
+	r.Notify.Extend(most + leaveTime)
+	var drains errgroup.Group
 	for _, shipper := range r.shippers {
-		drains.Go(func() {
+		drains.Go(func() error {
 			if err := shipper.Drain(ctx, quiet); err != nil {
-				r.Log.WithFields(logrus.Fields{"message_id": messageLeaving, "sink": shipper.Sink.String()}).WithError(err).Warn("logs left behind")
+				return fmt.Errorf("%s: %v", shipper.Sink, err)
 			}
+			return nil
 		})
 	}
-	drains.Wait()
+	return drains.Wait()
 }

@@ -32,7 +32,7 @@ func (a *Agent) begin(ctx context.Context) (*boot, error) {
 		config: a.Config,
 		target: output.Target{
 			Directory: a.Config.Output.Directory, Credentials: a.Config.Output.Credentials,
-			Baked: filepath.Join(a.root(), bakedCredentials), Progress: a.point,
+			Baked: a.bakedStores(), Progress: a.point,
 		},
 		recorder: &recorder{log: a.Log, directory: receiptDirectory(a.Config.Output.Directory), point: a.point, started: time.Now()},
 	}
@@ -50,6 +50,16 @@ func (a *Agent) begin(ctx context.Context) (*boot, error) {
 	}
 	a.Notify.Extend(time.Duration(b.config.Boot.Deadline) + 10*time.Second)
 	return b, b.makeDirectory()
+}
+
+// bakedStores are the image's own credential stores, see systemd.exec(5): a
+// document must not take the names in them.
+func (a *Agent) bakedStores() []string {
+	var stores []string
+	for _, store := range []string{"etc/credstore", "etc/credstore.encrypted", "usr/lib/credstore", "usr/lib/credstore.encrypted"} {
+		stores = append(stores, filepath.Join(a.root(), store))
+	}
+	return stores
 }
 
 // unable logs why a boot could not even begin.

@@ -68,7 +68,8 @@ func (r *recorder) step(ctx context.Context, name string, do func(context.Contex
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	entry.Info("boot step")
-	return r.saveLocked()
+	r.note()
+	return nil
 }
 
 // waiting is told that a source did not answer yet. What is new is written
@@ -86,11 +87,18 @@ func (r *recorder) waiting(source string, err error) {
 	}
 	r.current.Error = "waiting for " + strings.Join(lines, "; ")
 	r.log.WithFields(logrus.Fields{"message_id": messageBootWaits, "source": source}).WithError(err).Warn("boot waits")
-	_ = r.saveLocked() // the boot itself is what matters; its end is written again
+	r.note()
 }
 
-// end writes down how the boot ended, logs it, and returns why it failed. A
-// receipt that cannot be written does not undo what is published.
+// note writes down what is done already, and would not be undone by a receipt
+// that cannot be written.
+func (r *recorder) note() {
+	if err := r.saveLocked(); err != nil {
+		r.log.WithError(err).Warn("receipt not written")
+	}
+}
+
+// end writes down how the boot ended, logs it, and returns why it failed.
 func (r *recorder) end(state status.State, cause error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,8 +111,6 @@ func (r *recorder) end(state status.State, cause error) error {
 			"message_id": messageBootDone, "duration_usec": time.Since(r.started).Microseconds(),
 		}).Info("boot done")
 	}
-	if err := r.saveLocked(); cause == nil {
-		return err
-	}
+	r.note()
 	return cause
 }

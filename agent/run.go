@@ -76,7 +76,9 @@ type resident struct {
 // stay waits until it is time to leave.
 func (r *resident) stay(ctx context.Context) error {
 	if r.place.ExitWhenFailed && r.receipt.State == status.Failed {
-		r.drain(ctx, quietTime, failedTime)
+		if err := r.drain(ctx, quietTime, failedTime); err != nil {
+			r.Log.WithField("message_id", messageLeaving).WithError(err).Warn("logs left behind")
+		}
 		return fmt.Errorf("boot failed: %s", r.receipt.Error)
 	}
 	<-ctx.Done()
@@ -110,7 +112,7 @@ func (r *resident) serve(ctx context.Context, tasks *sync.WaitGroup) {
 }
 
 // Online puts the node in rotation, or takes it out. The registry is told
-// before it returns, if it answers in time. A node whose boot failed stays out,
+// before it returns, if it answers in time, and else when it does. A node whose boot failed stays out,
 // and so does one that is going down.
 func (r *resident) Online(ctx context.Context, online bool) error {
 	r.mu.Lock()
@@ -127,12 +129,10 @@ func (r *resident) Online(ctx context.Context, online bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, updateTime)
 	defer cancel()
-	err := r.holder.update(ctx, r.inventoryState())
-	if err != nil && !r.config.Registry.Required {
+	if err := r.holder.update(ctx, r.inventoryState()); err != nil {
 		r.Log.WithField("message_id", messageRegistry).WithError(err).Warn("registry not told")
-		return nil
 	}
-	return err
+	return nil
 }
 
 // updateTime is how long rotation waits for the registry.

@@ -159,7 +159,7 @@ func (l *loop) drainEnd() <-chan struct{} {
 func (l *loop) rest(quiet *time.Timer) {
 	if l.drain != nil {
 		l.drained = false
-		quiet.Reset(l.drain.quiet)
+		quiet.Reset(max(l.drain.quiet, leastQuiet))
 	}
 }
 

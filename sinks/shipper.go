@@ -58,6 +58,7 @@ type Shipper struct {
 }
 
 const (
+	leastQuiet = 50 * time.Millisecond // of a drain that wants none: it has to come to rest somehow
 	batchBytes = 1 << 20
 	batchDelay = time.Second
 	sendTime   = time.Minute // bound of one Send

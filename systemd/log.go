@@ -56,7 +56,8 @@ func Priority(level logrus.Level) journal.Priority {
 func Message(entry *logrus.Entry) string {
 	words := []string{entry.Message}
 	for _, name := range []string{"step", "sink", "source", "registry"} {
-		if value, ok := entry.Data[name]; ok {
+		value, ok := entry.Data[name]
+		if ok && !strings.Contains(fmt.Sprint(entry.Data[logrus.ErrorKey]), fmt.Sprint(value)) { // once is enough
 			words = append(words, fmt.Sprint(value))
 		}
 	}

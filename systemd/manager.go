@@ -25,6 +25,10 @@ func UserspaceStart(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("systemd: %v", err)
 	}
 	defer conn.Close()
+	return userspaceStart(conn)
+}
+
+func userspaceStart(conn *dbus.Conn) (string, error) {
 	value, err := conn.GetManagerProperty("UserspaceTimestampMonotonic")
 	if err != nil {
 		return "", fmt.Errorf("systemd: %v", err)
@@ -97,6 +101,15 @@ func (m *Manager) Jobs(ctx context.Context) (Jobs, error) {
 		}
 	}
 	return jobs, nil
+}
+
+// UserspaceStart is what the function of that name says, for everybody. It is
+// bounded by the context of Connect.
+func (m *Manager) UserspaceStart() (string, error) {
+	if m == nil {
+		return "", ErrNoBus
+	}
+	return userspaceStart(m.conn)
 }
 
 // Close closes the connection.

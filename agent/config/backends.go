@@ -153,6 +153,9 @@ func (j *JournalUpload) Validate() error {
 	if j.Bearer.Set() && clear(j.URL) {
 		return errors.New("bearer: would travel in the clear (use https)")
 	}
+	if strings.ContainsAny(j.URL, "?#") {
+		return errors.New("url: a query or fragment (entries go to URL/upload)")
+	}
 	return errors.Join(httpURL("url", j.URL), j.TLS.validate())
 }
 
@@ -183,7 +186,7 @@ func different(logs []Sink) error {
 		case s.File != nil:
 			place = s.File.Path
 		case s.JournalUpload != nil:
-			place = s.JournalUpload.URL
+			place = strings.TrimRight(s.JournalUpload.URL, "/")
 		}
 		if seen[place] {
 			return errors.New("logs: the same place twice")
@@ -205,6 +208,20 @@ func (c Config) With(a Agent) Config {
 		c.Logs = a.Logs
 	}
 	return c
+}
+
+// Secrets are what proves to a registry or a log server who the node is.
+func (a Agent) Secrets() []Secret {
+	var list []Secret
+	if a.Registry != nil && a.Registry.Etcd != nil {
+		list = append(list, a.Registry.Etcd.Password, a.Registry.Etcd.Key)
+	}
+	for _, sink := range a.Logs {
+		if j := sink.JournalUpload; j != nil {
+			list = append(list, j.Bearer, j.Key)
+		}
+	}
+	return list
 }
 
 // AgentSecrets lists the credentials that the resident needs, by name: those

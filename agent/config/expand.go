@@ -10,8 +10,9 @@ import (
 )
 
 // Expand replaces the ${…} in everything that may take facts; what was
-// replaced before is left alone, and so is what other copies of c refer to. The role may be used in all but itself.
-// The node's name keeps its ${ordinal}, which only a registry knows.
+// replaced before is left alone, and so is what other copies of c refer to.
+// The role may be used in all but itself. The node's name keeps its
+// ${ordinal}, which only a registry knows.
 func (c *Config) Expand(f facts.Facts) error {
 	c.detach()
 	role, err := facts.Expand(c.Node.Role, f.Lookup)

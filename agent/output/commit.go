@@ -15,9 +15,9 @@ const staging = ".config.new"
 
 // Target is where a boot publishes.
 type Target struct {
-	Directory   string // the root of all but the credentials
-	Credentials string // the credential store
-	Baked       string // the image's own credential store: its names are taken
+	Directory   string   // the root of all but the credentials
+	Credentials string   // the credential store
+	Baked       []string // the image's own credential stores: their names are taken
 
 	// Progress, if not nil, is called before each step that can be seen from
 	// outside.
@@ -90,8 +90,10 @@ func (t Target) publish(tree Tree, key string) error {
 // free wants the names of the credentials not to be anybody else's.
 func (t Target) free(credentials []File, ours []string) error {
 	for _, c := range credentials {
-		if _, err := os.Lstat(path.Join(t.Baked, c.Path)); t.Baked != "" && err == nil {
-			return fmt.Errorf("credential %s: the image has one of this name, in %s", c.Path, t.Baked)
+		for _, store := range t.Baked {
+			if _, err := os.Lstat(path.Join(store, c.Path)); err == nil {
+				return fmt.Errorf("credential %s: the image has one of this name, in %s", c.Path, store)
+			}
 		}
 		if _, err := os.Lstat(path.Join(t.Credentials, c.Path)); err == nil && !slices.Contains(ours, c.Path) {
 			return fmt.Errorf("credential %s: there already, in %s, and not from a boot", c.Path, t.Credentials)

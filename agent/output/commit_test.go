@@ -28,11 +28,11 @@ func newPlace(t *testing.T) place {
 	t.Helper()
 	base := t.TempDir()
 	p := place{
-		Target:  Target{Directory: base + "/run", Credentials: base + "/credstore", Baked: base + "/baked"},
+		Target:  Target{Directory: base + "/run", Credentials: base + "/credstore", Baked: []string{base + "/none", base + "/baked"}},
 		base:    base,
 		outside: base + "/outside",
 	}
-	for _, dir := range []string{p.Directory, p.Baked, p.outside, p.outside + "/folder"} {
+	for _, dir := range []string{p.Directory, p.Baked[1], p.outside, p.outside + "/folder"} {
 		mkdir(t, dir)
 	}
 	put(t, p.Directory+"/receipt.json", "{}")
@@ -289,9 +289,9 @@ func TestForeignCredentials(t *testing.T) {
 		"there":       {func(t *testing.T, p place) { mkdir(t, p.Credentials); put(t, p.Credentials+"/b", "old") }, "credential b: there already, in %s/credstore, and not from a boot"},
 		"a link":      {func(t *testing.T, p place) { symlink(t, p.outside+"/none", p.Credentials+"/b") }, "credential b: there already, in %s/credstore, and not from a boot"},
 		"a folder":    {func(t *testing.T, p place) { mkdir(t, p.Credentials+"/b") }, "credential b: there already, in %s/credstore, and not from a boot"},
-		"baked":       {func(t *testing.T, p place) { put(t, p.Baked+"/b", "old") }, "credential b: the image has one of this name, in %s/baked"},
-		"baked link":  {func(t *testing.T, p place) { symlink(t, "none", p.Baked+"/b") }, "credential b: the image has one of this name, in %s/baked"},
-		"baked, ours": {func(t *testing.T, p place) { put(t, p.Baked+"/a", "old") }, "credential a: the image has one of this name, in %s/baked"},
+		"baked":       {func(t *testing.T, p place) { put(t, p.Baked[1]+"/b", "old") }, "credential b: the image has one of this name, in %s/baked"},
+		"baked link":  {func(t *testing.T, p place) { symlink(t, "none", p.Baked[1]+"/b") }, "credential b: the image has one of this name, in %s/baked"},
+		"baked, ours": {func(t *testing.T, p place) { put(t, p.Baked[1]+"/a", "old") }, "credential a: the image has one of this name, in %s/baked"},
 	} {
 		p := newPlace(t)
 		test.before(t, p)

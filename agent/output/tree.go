@@ -77,18 +77,19 @@ func Render(doc document.Merged, node Node, cfg config.Config) Tree {
 		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(doc.Credentials)) {
-		tree.Credentials = append(tree.Credentials, credential(string(name), doc.Credentials[name]))
+		tree.Credentials = append(tree.Credentials, Credential(string(name), doc.Credentials[name].Value))
 	}
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(cfg.AgentSecrets()))) {
 		if c, ok := doc.Credentials[document.CredentialName(name)]; ok {
-			tree.Agent = append(tree.Agent, credential(name, c))
+			tree.Agent = append(tree.Agent, Credential(name, c.Value))
 		}
 	}
 	return tree
 }
 
-func credential(name string, c document.Credential) File {
-	return File{Path: name, Content: c.Value, Mode: 0o400}
+// Credential is a credential as a file: for root only.
+func Credential(name string, value []byte) File {
+	return File{Path: name, Content: value, Mode: 0o400}
 }
 
 // indent is v as JSON for people, with a line feed at its end. It is of types

@@ -55,7 +55,7 @@ func (s Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	var serving sync.WaitGroup
 	ended := make(chan error, len(listeners))
 	for _, l := range listeners {
-		serving.Go(func() { ended <- server.Serve(l) })
+		serving.Go(func() { ended <- server.Serve(limit(l, maxConnections)) })
 	}
 	var err error
 	select {
@@ -159,6 +159,9 @@ type peerKey struct{}
 
 // withPeer remembers who is at the other end of a unix socket.
 func withPeer(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(*counted); ok {
+		conn = c.Conn
+	}
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {
 		return ctx

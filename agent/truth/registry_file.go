@@ -103,7 +103,11 @@ func (f *FileRegistry) Nodes(context.Context) ([]Node, error) {
 
 // locked runs do on the directory while no other agent writes to it.
 func (f *FileRegistry) locked(ctx context.Context, do func(*directory) error) error {
-	if err := os.Mkdir(f.Directory, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(f.Directory, 0o755)
+	if err == nil {
+		err = os.Chmod(f.Directory, 0o755) // whatever the umask
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return reason(err)
 	}
 	d, err := openDirectory(f.Directory)
@@ -246,6 +250,9 @@ func (d *directory) prepare() error {
 		return err
 	}
 	err = d.Mkdir(namesDirectory, 0o755)
+	if err == nil {
+		err = d.Chmod(namesDirectory, 0o755)
+	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); err == nil && ok && os.Geteuid() == 0 {
 		err = d.Lchown(namesDirectory, int(owner.Uid), int(owner.Gid))
 	}

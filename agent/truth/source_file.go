@@ -26,7 +26,25 @@ func (f File) String() string { return "file " + f.Path }
 
 // Fetch reads the file or folder. What is on a disk now is all there will be:
 // its errors are final.
-func (f File) Fetch(context.Context) ([]document.Layer, error) {
+func (f File) Fetch(ctx context.Context) ([]document.Layer, error) {
+	type answer struct {
+		layers []document.Layer
+		err    error
+	}
+	answered := make(chan answer, 1)
+	go func() { // a mount may hang for ever, and nothing ends that
+		layers, err := f.read()
+		answered <- answer{layers, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.layers, a.err
+	case <-ctx.Done():
+		return nil, errors.New("no answer from the file system")
+	}
+}
+
+func (f File) read() ([]document.Layer, error) {
 	paths, err := f.paths()
 	if err != nil {
 		return nil, err

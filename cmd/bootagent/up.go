@@ -134,7 +134,7 @@ func (u *up) run(ctx context.Context) error {
 	err := u.agent.Run(ctx, u.place)
 	stop()
 	<-told
-	fmt.Fprintln(u.stdout, "stopped: deregistered, logs shipped, everything published taken back")
+	fmt.Fprintln(u.stdout, "stopped: deregistered, everything published is taken back")
 	return err
 }
 
@@ -198,6 +198,7 @@ func (u *up) clean() {
 			}
 		}
 		_ = os.Remove(socketPath(u.agent.Config))
+		_ = os.RemoveAll(u.place.Cursors)
 	}
 	if u.folder != "" {
 		_ = os.RemoveAll(u.folder)

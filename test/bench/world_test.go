@@ -1,16 +1,14 @@
 package bench_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
+	"github.com/bootagent/bootagent/test/build"
 	"github.com/bootagent/bootagent/test/rig"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -64,25 +62,10 @@ func newWorld(t *testing.T) world {
 	w.etcd = rig.StartEtcd(t, w.network)
 	w.logs = rig.StartVictoriaLogs(t, w.network)
 
-	dir := t.TempDir()
-	w.program, w.deb = filepath.Join(dir, "bootagent"), filepath.Join(dir, "bootagent.deb")
-	run(t, nil, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=1.0.0", "-o", w.program, "./cmd/bootagent")
-	run(t, []string{"ARCH=" + runtime.GOARCH, "VERSION=1.0.0", "BINARY=" + w.program, "SOURCE_DATE_EPOCH=1767225600"},
-		"go", "tool", "-modfile=packaging/tools.mod", "nfpm", "package", "-p", "deb", "-t", w.deb)
+	var built build.Cache
+	t.Cleanup(built.Remove)
+	w.program, w.deb = built.Binary(t, ""), built.Deb(t, "1.0.0", "")
 	return w
-}
-
-// run runs a program in the repository's root.
-func run(t testing.TB, env []string, name string, args ...string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = "../.."
-	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", name, err, out)
-	}
 }
 
 // A machineUnderTest is a node that is booted again and again.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bootagent/bootagent/test/build"
 	"github.com/bootagent/bootagent/test/rig"
 )
 
@@ -23,7 +24,9 @@ func TestDemo(t *testing.T) {
 	say("Starting the servers …")
 	w := newWorld(t)
 	say("Building the package …")
-	image := w.image(deb(t))
+	var built build.Cache
+	t.Cleanup(built.Remove)
+	image := w.image(built.Deb(t, "1.0.0", ""))
 	say("Booting a node with a sealed root …")
 	node := rig.Boot(t, image)
 	node.MustRun("bootagent", "status", "--wait", "--timeout", "30s")

@@ -1,15 +1,10 @@
 package demo_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,28 +131,4 @@ func (w world) listEtcd() bool {
 		say("  %s = %s, %s, %v, config %.19s…", key, node.Name, node.State, node.Addresses, node.ConfigDigest)
 	}
 	return len(found) > 0
-}
-
-// deb is the package with the agent as it is now.
-func deb(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
-	program, deb := filepath.Join(dir, "bootagent"), filepath.Join(dir, "bootagent.deb")
-	run(t, nil, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=1.0.0", "-o", program, "./cmd/bootagent")
-	run(t, []string{"ARCH=" + runtime.GOARCH, "VERSION=1.0.0", "BINARY=" + program, "SOURCE_DATE_EPOCH=1767225600"},
-		"go", "tool", "-modfile=packaging/tools.mod", "nfpm", "package", "-p", "deb", "-t", deb)
-	return deb
-}
-
-// run runs a program in the repository's root.
-func run(t testing.TB, env []string, name string, args ...string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = "../.."
-	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", name, err, out)
-	}
 }

@@ -44,16 +44,17 @@ func TestBoot(t *testing.T) {
 func published(t *testing.T, node *rig.Node) {
 	t.Helper()
 	for path, want := range map[string]string{
-		"/run/bootagent/config/env":                "600 root:root",
-		"/run/bootagent/config/files/app/app.conf": "640 nobody:nogroup",
-		"/run/bootagent/config/flags.json":         "644 root:root",
-		"/run/bootagent/config/node.json":          "644 root:root",
-		"/run/bootagent/config/.boot":              "644 root:root",
-		"/run/bootagent/receipt.json":              "644 root:root",
-		"/run/bootagent/config":                    "755 root:root",
-		"/run/credstore/db-password":               "400 root:root",
-		"/run/credstore":                           "700 root:root",
-		"/run/bootagent/agent-credentials":         "700 root:root",
+		"/run/bootagent/config/env":                 "600 root:root",
+		"/run/bootagent/config/files/app/app.conf":  "640 nobody:nogroup",
+		"/run/bootagent/config/flags.json":          "644 root:root",
+		"/run/bootagent/config/node.json":           "644 root:root",
+		"/run/bootagent/config/.boot":               "644 root:root",
+		"/run/bootagent/receipt.json":               "644 root:root",
+		"/run/bootagent/config":                     "755 root:root",
+		"/run/credstore/db-password":                "400 root:root",
+		"/run/credstore":                            "700 root:root",
+		"/run/bootagent/agent-credentials":          "700 root:root",
+		"/run/bootagent/agent-credentials/truth-ca": "400 root:root", // which a sink names, and only the boot was given
 	} {
 		if got := strings.TrimSpace(node.MustRun("stat", "-c", "%a %U:%G", path)); got != want {
 			t.Errorf("%s is %s, want %s", path, got, want)

@@ -50,6 +50,14 @@ func TestFailure(t *testing.T) {
 			image: func(_ *testing.T, i *rig.Image) { i.Root = rig.Writable },
 			want:  []string{"check: root: writable: an overlay"},
 		},
+		"account": {
+			serve: answer(http.StatusOK, strings.Replace(document, "owner: nobody", "owner: nosuchuser", 1)),
+			want:  []string{"write: files/app/app.conf: nosuchuser: no such account on this node"}, asked: true,
+		},
+		"greedy": {
+			serve: answer(http.StatusOK, document+"agent: {logs: [{journal_upload: {url: 'https://elsewhere', bearer: {credential: truth-token}}}]}\n"),
+			want:  []string{"fetch: agent: credential truth-token: a document may only name a credential of its own"}, asked: true,
+		},
 		"superblock": {
 			image: func(_ *testing.T, i *rig.Image) { i.Root = rig.MountSealed },
 			want:  []string{"check: superblock: overlay itself is writable"},
@@ -102,6 +110,9 @@ func (f failure) run(t *testing.T) {
 		t.Errorf("the source was asked: %v, want %v", got, f.asked)
 	}
 	unpublished(t, node)
+	if names := w.etcd.Get("/bootagent/names"); len(names) != 0 {
+		t.Errorf("names kept: %v", names)
+	}
 	if !f.mute {
 		told(t, w, node, s.Error)
 	}

@@ -15,7 +15,7 @@ func TestKill(t *testing.T) {
 	rig.Need(t)
 	w := newWorld(t, nil)
 	image := w.image(t)
-	image.Debs = []string{deb(t, "1.0.0", "killpoints")}
+	image.Debs = []string{built.Deb(t, "1.0.0", "killpoints")}
 	image.Enable = nil
 	image.Files["/etc/systemd/system-preset/00-none.preset"] = rig.File{Content: "disable *\n"}
 	image.Words = []string{"systemd.mask=bootagent.service"}

@@ -5,20 +5,16 @@
 package node_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/bootagent/bootagent/agent/status"
+	"github.com/bootagent/bootagent/test/build"
 	"github.com/bootagent/bootagent/test/rig"
 )
 
@@ -65,74 +61,12 @@ ExecStop=/bin/sh -c 'sleep 1; echo bare says last words'
 WantedBy=multi-user.target
 `
 
-// builds are what is built once for all tests of a run.
-type builds struct {
-	sync.Mutex
-	made map[string]string
-}
-
-var built = builds{made: map[string]string{}}
-
-// get returns what make made under that name, and makes it first if need be.
-func (b *builds) get(t testing.TB, name string, make func(path string) error) string {
-	t.Helper()
-	b.Lock()
-	defer b.Unlock()
-	if path := b.made[name]; path != "" {
-		return path
-	}
-	dir, err := os.MkdirTemp("", "bootagent-node-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.made[name] = filepath.Join(dir, name)
-	if err := make(b.made[name]); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return b.made[name]
-}
-
-func (b *builds) remove() {
-	for _, path := range b.made {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
-}
+var built build.Cache
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	built.remove()
+	built.Remove()
 	os.Exit(code)
-}
-
-// binary is the agent's program, built as it is shipped, with these tags.
-func binary(t testing.TB, tags string) string {
-	t.Helper()
-	return built.get(t, "bootagent"+tags, func(path string) error {
-		return run("go", "build", "-trimpath", "-tags", tags, "-ldflags", "-s -w -X main.version=1.0.0", "-o", path, "./cmd/bootagent")
-	})
-}
-
-// deb is the package with the agent of these tags in it.
-func deb(t testing.TB, version, tags string) string {
-	t.Helper()
-	program := binary(t, tags)
-	return built.get(t, "bootagent"+tags+version+".deb", func(path string) error {
-		return run("env", "ARCH="+runtime.GOARCH, "VERSION="+version, "BINARY="+program, "SOURCE_DATE_EPOCH=1767225600",
-			"go", "tool", "-modfile=packaging/tools.mod", "nfpm", "package", "-p", "deb", "-t", path)
-	})
-}
-
-// run runs a program in the repository's root.
-func run(name string, args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %v: %s", name, err, out)
-	}
-	return nil
 }
 
 // world is everything around the nodes of a test.
@@ -174,7 +108,7 @@ sources:
   - http: {url: "%s/${role}/${machine_id}.yaml", ca: {credential: truth-ca}, bearer: {credential: truth-token}}
 registry: {etcd: {endpoints: ["%s"], ttl: 10s}}
 logs:
-  - journal_upload: {url: "%s/insert/journald"}
+  - journal_upload: {url: "%s/insert/journald", ca: {credential: truth-ca}}
 `, w.truth.URL, w.etcd.URL, w.logs.URL)
 }
 
@@ -184,7 +118,7 @@ func (w world) image(t testing.TB) rig.Image {
 	return rig.Image{
 		Suite:   os.Getenv("BOOTAGENT_RIG_SUITE"),
 		Network: w.network,
-		Debs:    []string{deb(t, "1.0.0", "")},
+		Debs:    []string{built.Deb(t, "1.0.0", "")},
 		Files: map[string]rig.File{
 			"/etc/systemd/system/app.service":   {Content: appUnit},
 			"/etc/systemd/system/loose.service": {Content: looseUnit},
@@ -209,6 +143,9 @@ func (w world) shipped(query string) map[string]int {
 	return cursors
 }
 
+// stateTime is how long a node is waited for to get into a state.
+const stateTime = 30 * time.Second
+
 // statusOf asks the node's agent.
 func statusOf(t testing.TB, node *rig.Node) status.Status {
 	t.Helper()
@@ -225,7 +162,7 @@ func statusOf(t testing.TB, node *rig.Node) status.Status {
 func awaitState(t testing.TB, node *rig.Node, state status.State) status.Status {
 	t.Helper()
 	var s status.Status
-	rig.Eventually(t, 30*time.Second, "state "+string(state), func() bool {
+	rig.Eventually(t, stateTime, "state "+string(state), func() bool {
 		s = statusOf(t, node)
 		registered := s.Registry == nil || s.Registry.State == "registered"
 		return s.State == state && (registered || state != status.Ready)

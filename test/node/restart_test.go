@@ -16,7 +16,7 @@ func TestRestart(t *testing.T) {
 	rig.Need(t)
 	w := newWorld(t, nil)
 	image := w.image(t)
-	upgrade := deb(t, "1.1.0", "")
+	upgrade := built.Deb(t, "1.1.0", "")
 	image.Root = rig.Writable // so that there is something to upgrade
 	image.Binds = map[string]string{filepath.Dir(upgrade): "/mnt"}
 	image.Credentials["bootagent.config"] = strings.Replace(w.config(), "superblock: enforce", "superblock: warn", 1)
