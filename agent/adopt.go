@@ -16,6 +16,7 @@ import (
 	"github.com/bootagent/bootagent/agent/config"
 	"github.com/bootagent/bootagent/agent/document"
 	"github.com/bootagent/bootagent/agent/facts"
+	"github.com/bootagent/bootagent/agent/files"
 	"github.com/bootagent/bootagent/agent/output"
 	"github.com/bootagent/bootagent/agent/status"
 	"github.com/bootagent/bootagent/sinks"
@@ -184,12 +185,7 @@ func (r *resident) wasOnline() bool {
 		return false
 	}
 	defer root.Close()
-	f, err := root.OpenFile(onlineFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	key, err := io.ReadAll(io.LimitReader(f, 256))
+	key, err := files.Read(root, onlineFile, 256)
 	return err == nil && r.known && string(key) == r.receipt.Key && r.receipt.State == status.Done
 }
 
@@ -200,16 +196,15 @@ func (r *resident) rememberOnline() {
 		return
 	}
 	defer root.Close()
-	if err := root.Remove(onlineFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.Log.WithError(err).Warn("rotation not remembered")
-	}
 	r.mu.Lock()
 	online := r.online
 	r.mu.Unlock()
-	if !online {
-		return
+	if online {
+		err = files.Replace(root, onlineFile, []byte(r.receipt.Key), 0o600)
+	} else if err = root.Remove(onlineFile); errors.Is(err, os.ErrNotExist) {
+		err = nil
 	}
-	if err := root.WriteFile(onlineFile, []byte(r.receipt.Key), 0o600); err != nil {
+	if err != nil {
 		r.Log.WithError(err).Warn("rotation not remembered")
 	}
 }

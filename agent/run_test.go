@@ -167,7 +167,7 @@ func TestRunAdopts(t *testing.T) {
 		"withdrawn":               {func(m *made) { m.boot(); ok(m.t, os.RemoveAll(filepath.Join(m.directory(), "config"))) }, status.Failed, "the boot was killed", true},
 		"nothing":                 {func(*made) {}, status.Failed, "no receipt of a boot in RUN/bootagent", false},
 		"garbage":                 {write("nonsense"), status.Failed, "receipt: invalid character ", false},
-		"cut off":                 {write(`{"version":1,"state":"do`), status.Failed, "receipt: unexpected EOF", false},
+		"cut off":                 {write(`{"version":1,"state":"do`), status.Failed, "receipt: unexpected end of JSON input", false},
 		"of no boot":              {write("{}"), status.Failed, "the boot was killed", true},
 		"of another shape":        {write(`{"version":1,"key":"x","state":"done","steps":{}}`), status.Failed, "receipt: json: ", false},
 		"of no sense":             {write(`{"registry":{},"node":{"id":"x"},"steps":[{}],"checks":[{}]}`), status.Failed, "the boot was killed", true},

@@ -3,12 +3,11 @@ package sinks
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
+	"github.com/bootagent/bootagent/agent/files"
 	"github.com/bootagent/bootagent/systemd/journal"
 )
 
@@ -27,20 +26,12 @@ func readCursor(path string) (string, error) {
 		return "", fmt.Errorf("cursor: %v", err)
 	}
 	defer root.Close()
-	file, err := openRegular(root, filepath.Base(path))
+	data, err := files.Read(root, filepath.Base(path), cursorSize)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("cursor: %v", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, cursorSize+1))
-	if err != nil {
-		return "", fmt.Errorf("cursor: %v", err)
-	}
-	if len(data) > cursorSize {
-		return "", fmt.Errorf("cursor: %s: larger than %d bytes", path, cursorSize)
+		return "", fmt.Errorf("cursor: %s: %v", path, err)
 	}
 	cursor, whole := strings.CutSuffix(string(data), "\n")
 	if !whole {
@@ -52,51 +43,16 @@ func readCursor(path string) (string, error) {
 	return cursor, nil
 }
 
-// openRegular opens a file which is neither a link nor anything that could
-// block: the name is looked at first, and what was opened must be the same.
-func openRegular(root *os.Root, name string) (*os.File, error) {
-	before, err := root.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !before.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", name)
-	}
-	file, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	if after, err := file.Stat(); err != nil || !os.SameFile(before, after) {
-		file.Close()
-		return nil, fmt.Errorf("%s: changed while it was opened", name)
-	}
-	return file, nil
-}
-
-// writeCursor replaces a cursor file by one rename, so that a crash leaves the
-// old cursor or the new one. It is on tmpfs: nothing to sync.
+// writeCursor replaces a cursor file, so that a crash leaves the old cursor or
+// the new one.
 func writeCursor(path, cursor string) error {
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return fmt.Errorf("cursor: %v", err)
 	}
 	defer root.Close()
-	name := filepath.Base(path)
-	temporary := "." + name + ".new"
-	if err := root.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cursor: %v", err)
-	}
-	file, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("cursor: %v", err)
-	}
-	_, err = file.WriteString(cursor + "\n")
-	if err := errors.Join(err, file.Close()); err != nil {
-		_ = root.Remove(temporary)
-		return fmt.Errorf("cursor: %v", err)
-	}
-	if err := root.Rename(temporary, name); err != nil {
-		return fmt.Errorf("cursor: %v", err)
+	if err := files.Replace(root, filepath.Base(path), []byte(cursor+"\n"), 0o600); err != nil {
+		return fmt.Errorf("cursor: %s: %v", path, err)
 	}
 	return nil
 }

@@ -3,11 +3,12 @@ package output
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
+
+	"github.com/bootagent/bootagent/agent/files"
 )
 
 // staging is where a configuration grows before it is published.
@@ -32,16 +33,7 @@ func (t Target) Committed() string {
 		return ""
 	}
 	defer root.Close()
-	name := path.Join(configDir, bootFile)
-	if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
-		return ""
-	}
-	f, err := root.Open(name)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	key, err := io.ReadAll(io.LimitReader(f, 256))
+	key, err := files.Read(root, path.Join(configDir, bootFile), 256)
 	if err != nil {
 		return ""
 	}

@@ -1,18 +1,15 @@
 package status
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/bootagent/bootagent/agent/check"
-	"golang.org/x/sys/unix"
+	"github.com/bootagent/bootagent/agent/files"
 )
 
 // receiptFile is the receipt's name in the output directory.
@@ -61,19 +58,21 @@ func ReadReceipt(directory string) (*Receipt, error) {
 	if directory == "" {
 		return nil, ErrNoReceipt
 	}
-	// An os.Root would follow a link inside the directory, whatever the flags say.
-	f, err := os.OpenFile(filepath.Join(directory, receiptFile), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	root, err := os.OpenRoot(directory)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w in %s", ErrNoReceipt, directory)
 	} else if err != nil {
 		return nil, fmt.Errorf("receipt: %v", err)
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("receipt: %v", cmp.Or(err, errors.New("not a regular file")))
+	defer root.Close()
+	text, err := files.Read(root, receiptFile, maxReceipt)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w in %s", ErrNoReceipt, directory)
+	} else if err != nil {
+		return nil, fmt.Errorf("receipt: %v", err)
 	}
 	var r Receipt
-	if err := json.NewDecoder(io.LimitReader(f, maxReceipt)).Decode(&r); err != nil {
+	if err := json.Unmarshal(text, &r); err != nil {
 		return nil, fmt.Errorf("receipt: %v", err)
 	}
 	return &r, nil
@@ -91,23 +90,7 @@ func (r *Receipt) Write(directory string) error {
 		return fmt.Errorf("receipt: %v", err)
 	}
 	defer root.Close()
-	const fresh = "." + receiptFile + ".new"
-	_ = root.Remove(fresh)
-	f, err := root.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o644)
-	if err != nil {
-		return fmt.Errorf("receipt: %v", err)
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err == nil {
-		err = f.Chmod(0o644) // whatever the umask
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = root.Rename(fresh, receiptFile)
-	}
-	if err != nil {
+	if err := files.Replace(root, receiptFile, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("receipt: %v", err)
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/bootagent/bootagent/agent/files"
 	"golang.org/x/sys/unix"
 )
 
@@ -383,22 +383,7 @@ func (d *directory) writeRecord(node Node) error {
 
 // read reads a regular file of bounded size.
 func (d *directory) read(name string) ([]byte, error) {
-	before, err := d.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !before.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	f, err := d.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if opened, err := f.Stat(); err != nil || !os.SameFile(before, opened) {
-		return nil, cmp.Or(err, errors.New("changed while it was opened"))
-	}
-	return io.ReadAll(io.LimitReader(f, maxRecord+1))
+	return files.Read(d.Root, name, maxRecord)
 }
 
 // write makes a file with data and then publishes it under name: by Link,

@@ -121,7 +121,7 @@ func TestFileRegistryBadRecords(t *testing.T) {
 	if len(nodes) != 1 || nodes[0].ID != "i-1" {
 		t.Errorf("nodes %+v", nodes)
 	}
-	for _, want := range []string{`a.json: not a node: says it is "b"`, "p.json: not a regular file", "z.json: more than"} {
+	for _, want := range []string{`a.json: not a node: says it is "b"`, "p.json: not a regular file", "z.json: larger than"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)
 		}
