@@ -105,7 +105,7 @@ func outdated(attempt context.Context, changed <-chan struct{}, patience time.Du
 	case <-attempt.Done():
 		return false
 	case <-changed:
-		wait(attempt, nil, patience)
+		wait(attempt, nil, patience, 0)
 		return true
 	}
 }

@@ -15,6 +15,7 @@ const (
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
 	settle       = 20 * time.Millisecond // after a change of the links, which come in bursts
+	longSettle   = time.Second           // after one of many: a network that never rests is no reason to rush
 
 	longestPatience = 400 * time.Millisecond // with an attempt to connect, after a change
 )
@@ -40,6 +41,7 @@ type Retry struct {
 func (r Retry) Do(ctx context.Context, try func(context.Context) error) error {
 	var last error
 	longest := cmp.Or(r.Longest, longestPause)
+	calm := settle
 	for bound := min(firstPause, longest); ; bound = min(2*bound, longest) {
 		changed := r.Links.Changed()
 		err := try(ctx)
@@ -53,7 +55,11 @@ func (r Retry) Do(ctx context.Context, try func(context.Context) error) error {
 			if r.Waiting != nil {
 				r.Waiting(err)
 			}
-			wait(ctx, changed, delay(err, bound))
+			if wait(ctx, changed, delay(err, bound), calm) {
+				calm = min(2*calm, longSettle)
+			} else {
+				calm = settle
+			}
 		}
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return fmt.Errorf("%w (gave up at the deadline)", last)
@@ -63,20 +69,23 @@ func (r Retry) Do(ctx context.Context, try func(context.Context) error) error {
 	}
 }
 
-// wait ends after d, or shortly after the network changed, or with ctx.
-func wait(ctx context.Context, changed <-chan struct{}, d time.Duration) {
+// wait ends after d, or a calm after the network changed, or with ctx. It
+// tells whether the network has changed.
+func wait(ctx context.Context, changed <-chan struct{}, d, calm time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	case <-changed:
-		timer.Reset(settle)
+		timer.Reset(calm)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
 		}
+		return true
 	}
+	return false
 }
 
 // delay is how long to wait after err.

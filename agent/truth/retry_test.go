@@ -217,3 +217,27 @@ func TestRetryLinks(t *testing.T) {
 		})
 	}
 }
+
+// TestRetryRestlessLinks sees that a network which changes all the time makes
+// nobody ask all the time.
+func TestRetryRestlessLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		links := &Links{changed: make(chan struct{})}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() {
+			for ctx.Err() == nil {
+				time.Sleep(10 * time.Millisecond)
+				links.tell()
+			}
+		}()
+		n := 0
+		_ = Retry{Links: links}.Do(ctx, func(context.Context) error {
+			n++
+			return after{errors.New("unreachable"), time.Hour}
+		})
+		if n < 30 || n > 80 {
+			t.Errorf("asked %d times in a minute", n)
+		}
+	})
+}
