@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -224,13 +225,15 @@ func TestRetryRestlessLinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		links := &Links{changed: make(chan struct{})}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		go func() {
+		var restless sync.WaitGroup
+		restless.Go(func() {
 			for ctx.Err() == nil {
 				time.Sleep(10 * time.Millisecond)
 				links.tell()
 			}
-		}()
+		})
+		defer restless.Wait()
+		defer cancel()
 		n := 0
 		_ = Retry{Links: links}.Do(ctx, func(context.Context) error {
 			n++
