@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +20,6 @@ import (
 	"github.com/bootagent/bootagent/agent/status"
 	"github.com/bootagent/bootagent/sinks"
 	"github.com/bootagent/bootagent/systemd/journal"
-	"golang.org/x/sys/unix"
 )
 
 // adopt takes over from the boot. A boot that failed, or of which nothing is
@@ -109,7 +107,7 @@ func during(receipt *status.Receipt) string {
 // configure lays what the document set over the image's own configuration.
 func (r *resident) configure(f facts.Facts) error {
 	if r.receipt.State == status.Done {
-		settings, err := readSettings(filepath.Join(r.config.Output.Directory, "config/agent.json"))
+		settings, err := readSettings(r.config.Output.Directory)
 		if err != nil {
 			return err
 		}
@@ -128,15 +126,19 @@ func (r *resident) configure(f facts.Facts) error {
 	return nil
 }
 
-func readSettings(path string) (config.Agent, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+// readSettings reads what the document set of the agent, as it was published.
+func readSettings(directory string) (settings config.Agent, err error) {
+	root, err := os.OpenRoot(directory)
 	if err != nil {
-		return config.Agent{}, fmt.Errorf("published configuration: %v", err)
+		return settings, fmt.Errorf("published configuration: %v", err)
 	}
-	defer file.Close()
-	var settings config.Agent
-	if err := json.NewDecoder(io.LimitReader(file, 8*document.MaxSize)).Decode(&settings); err != nil {
-		return config.Agent{}, fmt.Errorf("published configuration: %v", err)
+	defer root.Close()
+	text, err := files.Read(root, "config/agent.json", 8*document.MaxSize)
+	if err == nil {
+		err = json.Unmarshal(text, &settings)
+	}
+	if err != nil {
+		return settings, fmt.Errorf("published configuration: agent.json: %v", err)
 	}
 	return settings, nil
 }

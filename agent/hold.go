@@ -273,13 +273,14 @@ func (h *holder) release(ctx context.Context, lease truth.Lease) {
 	if err == nil && lease != nil {
 		err = lease.Release(ctx)
 	}
+	backend := h.Status().Backend // the registry itself may not be open
 	h.set(func() {
 		h.status.State, h.status.Error = "left", ""
 		if err != nil {
 			h.status.Error = err.Error()
 		}
 	})
-	entry := h.log.WithFields(logrus.Fields{"message_id": messageRegistry, "registry": h.registry.String()})
+	entry := h.log.WithFields(logrus.Fields{"message_id": messageRegistry, "registry": backend})
 	if err != nil {
 		entry.WithError(err).Warn("deregistration without an answer")
 		return

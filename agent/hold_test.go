@@ -581,3 +581,17 @@ func TestHolderStandsAside(t *testing.T) {
 		h.wantState(t, "registered", "")
 	})
 }
+
+// TestHolderLeavesARegistryThatIsDown has nothing to give back, and no registry
+// that is open.
+func TestHolderLeavesARegistryThatIsDown(t *testing.T) {
+	l := &ledger{ttl: 30 * time.Second, answer: func(context.Context, string) error { return errors.New("down") }}
+	hold(t, l, func(t *testing.T, h *held) {
+		h.holder.mu.Lock()
+		h.holder.node.Name, h.holder.node.Ordinal = "", 0
+		h.holder.mu.Unlock()
+		after(time.Minute)
+		h.leave(t.Context())
+		h.wantState(t, "left", "")
+	})
+}

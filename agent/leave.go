@@ -54,7 +54,7 @@ func (r *resident) manager(ctx context.Context) *systemd.Manager {
 	}
 	manager, err := systemd.Connect(ctx, r.place.Unit)
 	if err != nil {
-		r.Log.WithField("message_id", messageLeaving).WithError(err).Warn("no word from systemd")
+		r.Log.WithError(err).Warn("no word from systemd")
 	}
 	return manager
 }

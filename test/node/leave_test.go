@@ -90,3 +90,25 @@ func TestStopAndStart(t *testing.T) {
 		t.Errorf("came back as %+v", again.Node)
 	}
 }
+
+// A registry that is down keeps no node from going down, nor its last words
+// from the log server.
+func TestLeaveWithoutRegistry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	image := w.image(t)
+	image.Credentials["bootagent.config"] = strings.Replace(w.config(), `, name: "web-${ordinal}"`, "", 1)
+	node := rig.Boot(t, image)
+	awaitState(t, node, status.Ready)
+	w.etcd.Stop()
+	node.MustRun("systemctl", "restart", "bootagent.service") // so that it never gets to register
+	start := time.Now()
+	node.Stop()
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("down after %v", took)
+	}
+	message(t, w, "app says last words")
+	if rows := w.logs.Query(`"panic:"`); len(rows) > 0 {
+		t.Errorf("%v", rows[0]["_msg"])
+	}
+}

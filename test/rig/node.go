@@ -115,9 +115,6 @@ func (n *Node) LinkDown() {
 	must(n.t, n.ns.ip("link set %s down", nodeLink))
 }
 
-// Network is what the node is attached to.
-func (n *Node) Network() *Network { return n.image.Network }
-
 // Stop powers the node off and waits until it is gone: every unit was
 // stopped in its order.
 func (n *Node) Stop() {

@@ -3,7 +3,6 @@ package rig
 import (
 	"context"
 	"net/http"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -68,13 +67,6 @@ func (s *Server) Restart() {
 	if !s.start() {
 		s.t.Fatalf("rig: %s: not ready again: %s", s.process.cmd.Path, s.process.tail())
 	}
-}
-
-// Signal sends a signal: after SIGSTOP the server accepts connections and
-// answers nothing, until SIGCONT.
-func (s *Server) Signal(signal os.Signal) {
-	s.t.Helper()
-	must(s.t, s.process.cmd.Process.Signal(signal))
 }
 
 // answers makes a check that is true when the path, on the server at an
