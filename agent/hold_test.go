@@ -555,9 +555,9 @@ func TestHolderStandsAside(t *testing.T) {
 	l := &ledger{ttl: 30 * time.Second}
 	hold(t, l, func(t *testing.T, h *held) {
 		after(time.Second)
+		l.mu.Lock()
 		clone := *l.node
 		clone.BootID = "another"
-		l.mu.Lock()
 		l.node = &clone
 		l.mu.Unlock()
 		l.answers(func(_ context.Context, what string) error {
