@@ -143,12 +143,16 @@ func (h *holder) standAside(ctx context.Context, registration truth.Registration
 	}
 }
 
-// another tells whether another boot of this identity is registered.
+// another tells whether another boot of this identity is registered, or may be.
 func (h *holder) another(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, registerTime)
 	defer cancel()
 	us := h.wanted()
-	nodes, _ := h.registry.Nodes(ctx) // those that could be read
+	nodes, err := h.registry.Nodes(ctx)
+	if err != nil && len(nodes) == 0 { // else some records could not be read
+		h.trouble("lost", err)
+		return true // as long as nobody says otherwise
+	}
 	for _, n := range nodes {
 		if n.ID == us.ID && n.BootID != us.BootID {
 			h.trouble("lost", fmt.Errorf("%s: another boot of node %s is registered (was its machine-id cloned?)", h.registry, n.ID))
